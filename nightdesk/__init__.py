@@ -1,0 +1,1 @@
+"""Nightdesk: headless, supervised futures trading over Rithmic."""

@@ -1,0 +1,187 @@
+"""Commands of the operator and the answers to them. Each carries a ``request_id`` and is answered once."""
+
+from nightdesk.messages.base import ChildId, ClientOrderId, FillId, Message, StrategyId, VenueOrderId
+from nightdesk.messages.enums import Side, TradingState
+from nightdesk.messages.lifecycle import ChildReport
+from nightdesk.messages.orders import OrderReport, PositionReport
+
+
+class QueryStatus(Message, frozen=True, kw_only=True):
+    """Ask an actor, or the root supervisor for the tree, for its status; the answer goes to ``reply_to``."""
+
+    request_id: str
+    reply_to: ChildId
+
+
+class TreeStatus(Message, frozen=True, kw_only=True):
+    """Every child of the tree, in start order."""
+
+    request_id: str
+    children: tuple[ChildReport, ...]
+
+
+class PlantStatus(Message, frozen=True, kw_only=True):
+    """One plant connection. ``last_message_age_s`` is None before the first message."""
+
+    request_id: str
+    child_id: ChildId
+    connected: bool
+    last_message_age_s: float | None
+    messages: int
+    reconnects: int
+
+
+class StrategyStatus(Message, frozen=True, kw_only=True):
+    """One strategy as its own process sees it. ``state``: starting, running, paused, waiting (no trading permission)."""
+
+    request_id: str
+    strategy_id: StrategyId
+    state: str
+    ticks: int
+    trades: int
+    quotes: int
+    orders_sent: int
+    fills: int
+    last_event_ns: int
+
+
+class OrderStatistics(Message, frozen=True, kw_only=True):
+    """Counts of orders by their state over the whole journal."""
+
+    working: int
+    filled: int
+    canceled: int
+    denied: int
+    rejected: int
+    unknown: int
+
+
+class AccountStatus(Message, frozen=True, kw_only=True):
+    """What the order plant, the owner of the account, knows."""
+
+    request_id: str
+    account_id: str
+    trading_state: TradingState
+    reconciled: bool
+    paused_strategies: tuple[StrategyId, ...]
+    fills_by_strategy: tuple[tuple[StrategyId, int], ...]
+    orders_by_strategy: tuple[tuple[StrategyId, int], ...]
+    orders: OrderStatistics
+    positions: tuple[PositionReport, ...]
+
+
+class QueryOrders(Message, frozen=True, kw_only=True):
+    """Ask the order plant for working orders, or for the newest ``limit`` of all."""
+
+    request_id: str
+    reply_to: ChildId
+    working_only: bool
+    limit: int
+
+
+class OrdersReport(Message, frozen=True, kw_only=True):
+    request_id: str
+    orders: tuple[OrderReport, ...]
+
+
+class QueryPositions(Message, frozen=True, kw_only=True):
+    """Ask the order plant for positions, per strategy and for the account."""
+
+    request_id: str
+    reply_to: ChildId
+
+
+class PositionsReport(Message, frozen=True, kw_only=True):
+    request_id: str
+    positions: tuple[PositionReport, ...]
+
+
+class QueryFills(Message, frozen=True, kw_only=True):
+    """Ask the order plant for the newest ``limit`` fills."""
+
+    request_id: str
+    reply_to: ChildId
+    limit: int
+
+
+class FillReport(Message, frozen=True, kw_only=True):
+    """One execution as the journal holds it."""
+
+    fill_id: FillId
+    client_order_id: ClientOrderId
+    venue_order_id: VenueOrderId
+    strategy_id: StrategyId
+    symbol: str
+    exchange: str
+    side: Side
+    quantity: int
+    price: float
+    commission: float
+    ts_event_ns: int
+
+
+class FillsReport(Message, frozen=True, kw_only=True):
+    request_id: str
+    fills: tuple[FillReport, ...]
+
+
+class PauseStrategy(Message, frozen=True, kw_only=True):
+    request_id: str
+    reply_to: ChildId
+    strategy_id: StrategyId
+    reason: str
+
+
+class ResumeStrategy(Message, frozen=True, kw_only=True):
+    request_id: str
+    reply_to: ChildId
+    strategy_id: StrategyId
+
+
+class SetTradingState(Message, frozen=True, kw_only=True):
+    """Halt, reduce or resume the account's trading."""
+
+    request_id: str
+    reply_to: ChildId
+    trading_state: TradingState
+    reason: str
+
+
+class OperatorCancelAll(Message, frozen=True, kw_only=True):
+    """Cancel every working order of the account, or of one strategy."""
+
+    request_id: str
+    reply_to: ChildId
+    strategy_id: StrategyId
+
+
+class OperatorFlatten(Message, frozen=True, kw_only=True):
+    """Cancel all and close every position of the account, or of one strategy."""
+
+    request_id: str
+    reply_to: ChildId
+    strategy_id: StrategyId
+
+
+class RestartChild(Message, frozen=True, kw_only=True):
+    """Restart a child (or revive a parked one); carried out by its supervisor."""
+
+    request_id: str
+    reply_to: ChildId
+    child_id: ChildId
+
+
+class StopSystem(Message, frozen=True, kw_only=True):
+    """Stop the whole system in order; carried out by the root supervisor."""
+
+    request_id: str
+    reply_to: ChildId
+    reason: str
+
+
+class CommandResult(Message, frozen=True, kw_only=True):
+    """The answer to a command: done, or why not."""
+
+    request_id: str
+    ok: bool
+    text: str
