@@ -35,3 +35,10 @@ class LinkError(NightdeskError):
 
 class LaneError(NightdeskError):
     """A lane is not connected or its peer does not keep up: the message was not sent; decide again when it is back."""
+
+
+class StrategyError(NightdeskError, ValueError):
+    """A strategy (or its parameters) used the API wrongly: mend the strategy's code or its section of the file.
+
+    Raised inside the strategy's own call. Not caught, it ends the strategy's actor, never the system.
+    """

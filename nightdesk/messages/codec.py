@@ -29,7 +29,7 @@ MESSAGE_TYPES: tuple[type[Message], ...] = tuple(
 _union = cast(Any, reduce(or_, MESSAGE_TYPES))
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_union)
-_packet_decoder = msgspec.msgpack.Decoder(list[_union])
+_packet_decoder = msgspec.msgpack.Decoder(cast(Any, list)[_union])
 
 DecodeError = msgspec.DecodeError
 """Raised by ``decode`` and ``decode_packet`` for bytes that are no message of ours."""

@@ -80,6 +80,8 @@ class QueryOrders(Message, frozen=True, kw_only=True):
 
 
 class OrdersReport(Message, frozen=True, kw_only=True):
+    """The answer to ``QueryOrders``."""
+
     request_id: str
     orders: tuple[OrderReport, ...]
 
@@ -92,6 +94,8 @@ class QueryPositions(Message, frozen=True, kw_only=True):
 
 
 class PositionsReport(Message, frozen=True, kw_only=True):
+    """The answer to ``QueryPositions``; those without a strategy are the account's own."""
+
     request_id: str
     positions: tuple[PositionReport, ...]
 
@@ -121,11 +125,15 @@ class FillReport(Message, frozen=True, kw_only=True):
 
 
 class FillsReport(Message, frozen=True, kw_only=True):
+    """The answer to ``QueryFills``."""
+
     request_id: str
     fills: tuple[FillReport, ...]
 
 
 class PauseStrategy(Message, frozen=True, kw_only=True):
+    """Let a strategy send no orders until it is resumed; its data keep flowing."""
+
     request_id: str
     reply_to: ChildId
     strategy_id: StrategyId
@@ -133,6 +141,8 @@ class PauseStrategy(Message, frozen=True, kw_only=True):
 
 
 class ResumeStrategy(Message, frozen=True, kw_only=True):
+    """Let a paused strategy send orders again."""
+
     request_id: str
     reply_to: ChildId
     strategy_id: StrategyId

@@ -48,6 +48,7 @@ class Heartbeat(Message, frozen=True, kw_only=True):
 
     child_id: ChildId
     incarnation: int
+    pid: int = 0
 
 
 class Shutdown(Message, frozen=True, kw_only=True):

@@ -13,11 +13,11 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 class Section(BaseModel):
     """A part of the file: unknown keys are refused, values are not coerced, nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Secret(Section):
-    """Where a secret comes from, never the secret itself: exactly one of an environment variable or a file of mode 0600.
+    """Where a secret comes from, never the secret itself: one environment variable or one file of mode 0600.
 
     In YAML it is written ``${VARIABLE}`` or ``{file: /path}``; the loader turns the first form into ``env``.
     """
@@ -126,7 +126,7 @@ class Journal(Section):
 
 
 class MarketLane(Section):
-    """What a subscriber that does not keep up gets: newest quotes and announced gaps, or (replay) everything, by waiting."""
+    """What a subscriber that does not keep up gets: newest quotes and announced gaps, or (replay) all, by waiting."""
 
     overflow: Literal["conflate", "block"] = "conflate"
     buffer_max: Annotated[int, Field(ge=100, le=1_000_000)] = 20_000
@@ -162,7 +162,7 @@ class ExchangeUser(Section):
 
 
 class Exchange(Section):
-    """The embedded R|Protocol exchange. ``port`` 0 lets the system choose; ``speed`` 0 is as fast as clients take it."""
+    """The embedded R|Protocol exchange. ``port`` 0 lets the system choose; ``speed`` 0: as fast as clients take it."""
 
     system_name: str = "Nightdesk Simulator"
     port: Annotated[int, Field(ge=0, le=65_535)] = 0

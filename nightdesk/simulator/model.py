@@ -1,5 +1,6 @@
 """The embedded exchange's own vocabulary: terms, orders, and what happens to them. Nothing here knows the wire."""
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
@@ -164,7 +165,7 @@ class PositionState(msgspec.Struct, frozen=True):
 
 
 class AccountState(msgspec.Struct, frozen=True):
-    """One account's money; ``balance`` is starting balance + realized − commission."""
+    """One account's money; ``balance`` is starting balance + realized - commission."""
 
     account_id: str
     balance: float
@@ -175,3 +176,6 @@ class AccountState(msgspec.Struct, frozen=True):
 
 VenueEvent = OrderHappened | Traded | Quoted
 """What a step of the venue reports, in the order in which it happened."""
+
+Step = Callable[[], list[VenueEvent]]
+"""One move of the market; calling it applies it to the venue and returns what happened, clients' fills included."""

@@ -1,0 +1,130 @@
+"""The journal's tables, and the check that a file is a journal, ours and undamaged."""
+
+import os
+import sqlite3
+
+from nightdesk.errors import JournalError
+
+SCHEMA_VERSION = "1"
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE orders (
+    client_order_id TEXT PRIMARY KEY,
+    strategy_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    exchange TEXT NOT NULL,
+    side TEXT NOT NULL,
+    order_type TEXT NOT NULL,
+    time_in_force TEXT NOT NULL,
+    quantity INTEGER NOT NULL,
+    price REAL,
+    trigger_price REAL,
+    protective INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    fencing_epoch INTEGER NOT NULL,
+    connection_epoch INTEGER NOT NULL,
+    broker_ts_ns INTEGER NOT NULL,
+    ts_init_ns INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    venue_order_id TEXT,
+    filled_quantity INTEGER NOT NULL DEFAULT 0,
+    filled_cost_nanos TEXT NOT NULL DEFAULT '0',
+    reported_filled INTEGER NOT NULL DEFAULT 0,
+    triggered INTEGER NOT NULL DEFAULT 0,
+    tombstone INTEGER NOT NULL DEFAULT 0,
+    text TEXT NOT NULL DEFAULT '',
+    ts_last_ns INTEGER NOT NULL,
+    terms_ts_ns INTEGER NOT NULL DEFAULT 0,
+    quantity_max INTEGER NOT NULL,
+    event_id INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX orders_by_venue ON orders (account_id, venue_order_id) WHERE venue_order_id IS NOT NULL;
+CREATE INDEX orders_open ON orders (ts_init_ns)
+    WHERE status NOT IN ('DENIED', 'FILLED', 'CANCELED', 'REJECTED', 'EXPIRED');
+CREATE TABLE events (
+    event_id INTEGER PRIMARY KEY,
+    client_order_id TEXT NOT NULL,
+    ts_recv_ns INTEGER NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE TABLE fills (
+    event_id INTEGER PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    exchange TEXT NOT NULL,
+    venue_order_id TEXT NOT NULL,
+    fill_id TEXT NOT NULL,
+    client_order_id TEXT NOT NULL,
+    strategy_id TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    side TEXT NOT NULL,
+    quantity INTEGER NOT NULL,
+    price_nanos INTEGER NOT NULL,
+    commission_micros INTEGER NOT NULL,
+    ts_event_ns INTEGER NOT NULL,
+    UNIQUE (account_id, exchange, venue_order_id, fill_id)
+);
+CREATE INDEX fills_of_order ON fills (client_order_id);
+CREATE TABLE pauses (strategy_id TEXT PRIMARY KEY, reason TEXT NOT NULL, ts_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE epochs (strategy_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE trading_states (
+    number INTEGER PRIMARY KEY,
+    trading_state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    ts_ns INTEGER NOT NULL
+);
+"""
+
+_MEND = "stop trading, keep the file, and see 'The journal is damaged' in docs/runbook.md"
+
+
+def damaged(path: str, why: object) -> JournalError:
+    """The error for a file that cannot be trusted."""
+    words = " ".join(str(why).split())
+    return JournalError(f"{path}: the journal is damaged ({words}); {_MEND}")
+
+
+def create(path: str, system_name: str) -> None:
+    """Make an empty journal under another name first, so that a file of this name is always a whole one."""
+    fresh = path + ".new"
+    for leftover in (fresh, fresh + "-wal", fresh + "-shm"):
+        if os.path.exists(leftover):
+            os.unlink(leftover)
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(f"BEGIN;{TABLES}COMMIT;")
+        connection.executemany(
+            "INSERT INTO meta VALUES (?, ?)", [("version", SCHEMA_VERSION), ("system_name", system_name)]
+        )
+    finally:
+        connection.close()
+    os.rename(fresh, path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
+    """Raise ``JournalError`` unless the file is sound, of this version, and of this gateway system."""
+    try:
+        answer = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if answer is None or answer[0] != "ok":
+            raise damaged(path, answer[0] if answer else "no answer")
+        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, error) from error
+    if meta.get("version") != SCHEMA_VERSION:
+        raise JournalError(
+            f"{path}: the journal has version {meta.get('version')}, this program writes version {SCHEMA_VERSION}; "
+            "run the version that wrote it, or give another state_dir"
+        )
+    if meta.get("system_name") != system_name:
+        raise JournalError(
+            f"{path}: the journal belongs to the system {meta.get('system_name')!r}, the configuration names "
+            f"{system_name!r}; give each account its own state_dir"
+        )

@@ -1,0 +1,237 @@
+"""The order plant: the one process that owns the account, its journal, and the order connection."""
+
+import asyncio
+from typing import Any, ClassVar
+
+from actors.base import Context
+from actors.lanes import LaneClient, Peer, lane_path
+from actors.plants.journal import Journal, JournalBusyError
+from actors.plants.order_account import Account
+from actors.plants.order_audit import Audit
+from actors.plants.order_flatten import Flattener, FlattenPolicy
+from actors.plants.order_gate import Gate
+from actors.plants.order_lane import OrderLane
+from actors.plants.order_operator import Operator
+from actors.plants.order_reconcile import SIMULATION, ReconcilePolicy, Reconciler
+from actors.plants.order_sender import Link, Sender
+from actors.plants.plant import PlantBody
+from nightdesk.errors import ConfigurationError, LinkError
+from nightdesk.messages import (
+    AccountIdentity,
+    ChildId,
+    ClientOrderId,
+    ConnectionLost,
+    ConnectionRestored,
+    Message,
+    QueryStatus,
+    QuoteTick,
+    StrategyId,
+    SubscribeMarketData,
+    TradeTick,
+    TradingState,
+)
+from nightdesk.rithmic import orders as wire
+from nightdesk.rithmic.session import PlantSession
+from nightdesk.settings.models import Settings
+from nightdesk.trading.broker import EXTERNAL_STRATEGY
+
+TICKER = ChildId("plants/ticker")
+SWEEP_INTERVAL_S = 0.25
+JOURNAL_WAIT_S = 3.0
+"""A predecessor that is being killed may hold the journal for a moment."""
+EXIT_CODE_HALTED = 5
+
+
+class OrderPlantBody(PlantBody):
+    """Orders come in over the order lane, are checked and journalled, and leave over the one session.
+
+    ``reconcile_policy`` and ``flatten_policy`` may be replaced before ``start`` (tests do).
+    """
+
+    kind: ClassVar[str] = "order"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = self.run.settings
+        self.reconcile_policy = SIMULATION if settings.mode == "sim" else ReconcilePolicy()
+        self.flatten_policy = FlattenPolicy()
+        self.link = Link()
+        self._lacking: set[ClientOrderId] = set()
+        self._lane = OrderLane(self._path("order"), on_flatten=self._on_flatten)
+        self._market = LaneClient(
+            lane_path(self.run.runtime_dir, TICKER, "market"),
+            on_open=self._subscribe,
+            on_message=self._on_market,
+            on_close=lambda: None,
+        )
+
+    async def start(self) -> None:
+        """Read the journal, open the lanes, begin to connect. Raises ``JournalError``."""
+        settings = self.run.settings
+        if any(strategy.name == EXTERNAL_STRATEGY for strategy in settings.strategies):
+            raise ConfigurationError(f"strategies: the name {EXTERNAL_STRATEGY} is kept for orders of others")
+        self.journal = await self._open_journal(settings)
+        if settings.account is not None:
+            self.journal.claim(settings.account)
+        self.account = Account(self.context, settings, self.journal, self._lane.publish)
+        self.sender = Sender(self.account, self.link, self._request_reconcile)
+        self.gate = Gate(self.account, self.sender)
+        self.flattener = Flattener(self.account, self.gate, self.sender, self.flatten_policy)
+        self.operator = Operator(self.account, self.sender, self._lane, self.flattener)
+        self.reconciler = Reconciler(
+            self.account, self.link, self.sender, self.reconcile_policy, self._permission_changed
+        )
+        self.audit = Audit(self._path("audit"), self.account)
+        await self._lane.start(self.account, self.gate)
+        await self.audit.start()
+        await self._market.start()
+        self._sweeper = self.context.spawn(self._sweep(), name="order_sweep")
+        await super().start()
+
+    async def stop(self) -> None:
+        """Log out first, so that nothing is sent any more; then the lanes and the journal."""
+        self.reconciler.stop()
+        self._sweeper.cancel()
+        self.link.session = None
+        await super().stop()
+        await self._market.close()
+        await self._lane.close()
+        await self.audit.close()
+        self.journal.close()
+
+    def exit_code(self) -> int | None:
+        """A system that stopped while trading was halted says so."""
+        return EXIT_CODE_HALTED if self.account.trading_state is TradingState.HALTED else None
+
+    def receive(self, origin: ChildId, message: Message) -> None:
+        """Commands of the operator, and the plants' common mail."""
+        if isinstance(message, QueryStatus):
+            self.context.tell(message.reply_to, self.operator.status(message))
+        if not self.operator.receive(message):
+            super().receive(origin, message)
+
+    async def on_link_up(self, session: PlantSession) -> None:
+        """Choose the account, subscribe to its reports, and begin to reconcile; the gate opens when that is done."""
+        identity = session.identity
+        if identity is None:
+            raise LinkError("the gateway did not say which accounts there are")
+        account_id = choose_account(self.run.settings, identity)
+        if not self.account.account_id:
+            self.journal.claim(account_id)
+        self.account.account_id = account_id
+        await session.request(wire.SUBSCRIBE_ORDERS, account_id=account_id)
+        await session.request(wire.SUBSCRIBE_BRACKETS, account_id=account_id)
+        self.account.connection_epoch += 1
+        self.account.connected = True
+        self.link.session = session
+        self.audit.set_identity(
+            AccountIdentity(
+                fcm_id=identity.fcm_id,
+                ib_id=identity.ib_id,
+                user_type=identity.user_type,
+                account_ids=(account_id,),
+            )
+        )
+        self.reconciler.request("the order plant is connected")
+
+    def on_link_restored(self, downtime_ms: int) -> None:
+        """Tell the strategies; orders wait for the reconciliation."""
+        now_ns = self.context.clock.now_ns()
+        plant = self.context.child_id
+        self._lane.publish(StrategyId(""), ConnectionRestored(plant=plant, downtime_ms=downtime_ms, ts_recv_ns=now_ns))
+
+    def on_link_down(self, reason: str) -> None:
+        """Nothing can be sent; what was on its way is in doubt until the next connection."""
+        self.link.session = None
+        self.account.connected = False
+        self.reconciler.stop()
+        self.sender.link_lost()
+        self._permission_changed()
+        now_ns = self.context.clock.now_ns()
+        lost = ConnectionLost(plant=self.context.child_id, reason=reason, ts_recv_ns=now_ns)
+        self._lane.publish(StrategyId(""), lost)
+
+    def on_push(self, template_id: int, message: Any) -> None:
+        """Answers and reports about orders; every other push concerns somebody else."""
+        if template_id in wire.ANSWERS:
+            answer = wire.decode_answer(template_id, message)
+            if answer is not None:
+                self.sender.on_answer(answer)
+        elif template_id in wire.NOTIFICATIONS:
+            self.reconciler.on_update(wire.decode_notification(template_id, message))
+
+    def _on_flatten(self, strategy_id: StrategyId, symbol: str) -> None:
+        self.flattener.begin_strategy(strategy_id, symbol)
+
+    def _request_reconcile(self, reason: str) -> None:
+        self.reconciler.request(reason)
+
+    def _permission_changed(self) -> None:
+        self._lane.publish(StrategyId(""), self.account.permission())
+
+    async def _open_journal(self, settings: Settings) -> Journal:
+        deadline_s = self.context.clock.monotonic_s() + JOURNAL_WAIT_S
+        while True:
+            try:
+                return Journal.open(
+                    self.run.state_dir,
+                    system_name=system_name_of(settings),
+                    durability=settings.journal.durability,
+                )
+            except JournalBusyError:
+                if self.context.clock.monotonic_s() >= deadline_s:
+                    raise
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            self.sender.sweep()
+            self.audit.check()
+            self._watch_missing_fills()
+
+    def _watch_missing_fills(self) -> None:
+        """A fill follows its report at once; one that is missing for a whole interval is asked for."""
+        lacking = {order.client_order_id for order in self.account.table.missing_fills()}
+        if lacking & self._lacking and not self.account.reconciling:
+            self._request_reconcile(f"executions are missing: {', '.join(sorted(lacking & self._lacking)[:5])}")
+        self._lacking = lacking
+
+    def _subscribe(self, peer: Peer) -> None:
+        for instrument in self.run.settings.instruments:
+            peer.send(
+                SubscribeMarketData(
+                    subscriber=self.context.child_id,
+                    symbol=instrument.symbol,
+                    exchange=instrument.exchange,
+                    conflate=True,
+                )
+            )
+
+    def _on_market(self, message: Message) -> None:
+        if isinstance(message, TradeTick):
+            self.account.ledger.on_trade(message)
+        elif isinstance(message, QuoteTick):
+            self.account.ledger.on_quote(message)
+
+    def _path(self, lane: str) -> str:
+        return lane_path(self.run.runtime_dir, self.context.child_id, lane)
+
+
+def choose_account(settings: Settings, identity: AccountIdentity) -> str:
+    """The configured account, or the only one; raises ``ConfigurationError`` that names the choices."""
+    choices = ", ".join(identity.account_ids) or "none"
+    if settings.account is not None:
+        if settings.account not in identity.account_ids:
+            raise ConfigurationError(f"account: the login has no account {settings.account}; it has {choices}")
+        return settings.account
+    if len(identity.account_ids) != 1:
+        raise ConfigurationError(f"account: name the account to trade; the login has {choices}")
+    return identity.account_ids[0]
+
+
+def system_name_of(settings: Settings) -> str:
+    """Whose account it is: the name of the gateway's system."""
+    if settings.mode == "sim":
+        return settings.exchange.system_name if settings.exchange is not None else "Nightdesk Simulator"
+    return settings.gateway.system_name if settings.gateway is not None else ""

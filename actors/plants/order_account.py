@@ -1,0 +1,346 @@
+"""The account as the order plant owns it: orders, positions, pauses and the journal behind them.
+
+Whatever changes an order goes through here: table first, then one commit, then the event to its strategy. A failed
+write of the journal stops new orders for good; reports still count in memory, since a fill that is known must not be
+denied, and the next start recovers it from the broker.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from actors.base import Context
+from actors.plants import order_events as events
+from actors.plants.journal import Journal, JournalWriteError
+from nightdesk.messages import (
+    ClientOrderId,
+    FillReport,
+    Message,
+    OrderEvent,
+    OrderFilled,
+    OrderInDoubt,
+    OrderStatus,
+    Severity,
+    StrategyId,
+    TradingPermissionChanged,
+    TradingState,
+)
+from nightdesk.settings.models import Settings
+from nightdesk.trading.broker import COMPLETIONS, EXTERNAL_STRATEGY, BrokerUpdate, UpdateKind
+from nightdesk.trading.ledger import ContractTerms, Ledger
+from nightdesk.trading.order import Change, Operation, Order, Purpose
+from nightdesk.trading.order_table import OrderTable
+from nightdesk.trading.order_transitions import Step
+from nightdesk.trading.risk import Limits, TickRules
+from nightdesk.trading.units import from_micros, to_nanos
+
+UNJOURNALLED_EPOCHS = 1_000_000_000
+"""Epochs above this were never written: the journal had failed, and no order passes with it."""
+
+Publish = Callable[[StrategyId, Message], None]
+
+
+class Account:
+    """One account's state. Everything runs on the body's loop."""
+
+    def __init__(self, context: Context, settings: Settings, journal: Journal, publish: Publish) -> None:
+        self.context = context
+        self.settings = settings
+        self.journal = journal
+        self.table = OrderTable()
+        self.ledger = Ledger(
+            ContractTerms.of(item.symbol, item.exchange, item.point_value, item.commission)
+            for item in settings.instruments
+        )
+        self.tick_rules = {item.symbol: TickRules(item.exchange, item.tick_size) for item in settings.instruments}
+        self.limits = Limits(**settings.risk.model_dump())
+        self.account_id = ""
+        self.connected = False
+        self.reconciling = True
+        self.connection_epoch = 0
+        self.broker_ts_ns = 0
+        self.trading_state = journal.trading_state()
+        self.pauses = journal.pauses()
+        self.fills_by_strategy: Counter[StrategyId] = Counter()
+        self.orders_by_strategy: Counter[StrategyId] = Counter()
+        self.recovered_fills = 0
+        """Fills that lists of the broker brought, since the last reconciliation began."""
+        self.new_externals: list[Order] = []
+        self.after_update: Callable[[Order], None] = lambda order: None
+        """What the gate does once an order was reported on (a cancel may have waited for it)."""
+        self.cancel_resurrected: Callable[[Order], None] = lambda order: None
+        self._publish = publish
+        self._journal_alarmed = False
+        self._unjournalled_epoch = 0
+        self._rebuild()
+
+    @property
+    def log(self) -> events.Log:
+        """The actor's log."""
+        return self.context.log
+
+    def permission(self) -> TradingPermissionChanged:
+        """Whether orders are accepted now, and why not."""
+        reason = ""
+        if not self.connected:
+            reason = "disconnected"
+        elif self.reconciling:
+            reason = "reconciling"
+        elif self.journal.failed:
+            reason = "the journal cannot be written"
+        elif self.trading_state is TradingState.HALTED:
+            reason = "halted"
+        return TradingPermissionChanged(permitted=not reason, trading_state=self.trading_state, reason=reason)
+
+    def publish(self, message: OrderEvent) -> None:
+        """Tell the owner of an order what happened to it."""
+        self._publish(message.strategy_id, message)
+
+    def commit(self, order: Order, *messages: OrderEvent, fill: FillReport | None = None) -> bool:
+        """Write an order's row with what will be published; False (and an alarm) when the journal fails."""
+        try:
+            self.journal.write_order(
+                order,
+                [(message.event_id, message) for message in messages],
+                None if fill is None else (fill, order.account_id),
+                self.context.clock.now_ns(),
+            )
+        except JournalWriteError as error:
+            self.journal_failed(error)
+            return False
+        return True
+
+    def journal_failed(self, error: JournalWriteError) -> None:
+        """No new orders from now on; cancels pass."""
+        if self._journal_alarmed:
+            return
+        self._journal_alarmed = True
+        self.log.critical("journal_failed", reason=str(error))
+        self.context.alert("journal_failed", Severity.CRITICAL, f"no new orders are sent: {error}")
+        self._publish(StrategyId(""), self.permission())
+
+    def tell(self, order: Order, message: OrderEvent, *, alert: Severity | None = None) -> None:
+        """Publish one event that is committed, with its log line and perhaps an alert."""
+        self.publish(message)
+        self.record(order, message, alert=alert)
+
+    def record(self, order: Order, message: OrderEvent, *, alert: Severity | None = None) -> None:
+        """The log line of an event, and perhaps its alert."""
+        name, fields = events.log_fields(order, message)
+        log = self.log.info if alert in (None, Severity.INFO) else self.log.warning
+        log(name, **fields)
+        if alert is not None:
+            fields.pop("text", None)
+            self.context.alert(name, alert, events.describe(order, message), **fields)
+
+    def doubt(self, order: Order, text: str) -> None:
+        """Nobody knows whether the broker has the order: say so until a list of the broker settles it."""
+        order.operation = None
+        if not self.table.step(order, Step.DOUBT):
+            return
+        order.text = text
+        message = OrderInDoubt(**self.event_fields(order), text=text)
+        self.commit(order, message)
+        self.tell(order, message, alert=Severity.ERROR)
+
+    def end(self, order: Order, step: Step, text: str) -> None:
+        """End an order by our own knowledge (refused, not found, gone) and tell its owner."""
+        if not self.table.step(order, step):
+            return
+        order.text = text
+        order.operation, order.pending_terms, order.cancel_wanted = None, None, False
+        message = events.ended(order, self.event_fields(order))
+        self.commit(order, message)
+        self.tell(order, message, alert=Severity.WARNING if order.status is OrderStatus.REJECTED else None)
+
+    def event_fields(self, order: Order, ts_event_ns: int = 0) -> events.Common:
+        """The fields that every order event has, with the next event id."""
+        return events.common(order, ts_event_ns or self.context.clock.now_ns(), self.journal.next_event_id())
+
+    def find(self, client_order_id: ClientOrderId) -> Order | None:
+        """An order of any age by our id; one that only the journal had is in the table afterwards."""
+        order = self.table.get(client_order_id)
+        if order is None and client_order_id:
+            order = self.journal.find_order(client_order_id)
+            if order is not None:
+                self.table.add(order, counted=False)
+        return order
+
+    def on_update(self, update: BrokerUpdate) -> Order | None:
+        """Take in one report of the broker; the order that it is about, None where it is of no concern."""
+        if update.account_id != self.account_id:
+            return None
+        self.broker_ts_ns = max(self.broker_ts_ns, update.ts_event_ns)
+        if update.is_snapshot and self._is_known_history(update):
+            return None
+        order = self._order_of(update)
+        if order is None:
+            order = self._adopt_external(update)
+        if order is None:
+            return None
+        before = events.persisted(order)
+        changes = self.table.apply(order, update)
+        if order.operation is Operation.SUBMIT:
+            order.operation = None
+        if not changes and events.persisted(order) != before:
+            self.commit(order)
+        for change in changes:
+            self._carry_out(order, change)
+        if order.tombstone:
+            self._resurrected(order, update)
+        self.after_update(order)
+        return order
+
+    def next_fencing_epoch(self, strategy_id: StrategyId) -> int:
+        """A new epoch for a strategy; without a journal it is only new in this process, which sends nothing anyway."""
+        try:
+            return self.journal.next_fencing_epoch(strategy_id)
+        except JournalWriteError as error:
+            self.journal_failed(error)
+            self._unjournalled_epoch += 1
+            return UNJOURNALLED_EPOCHS + self._unjournalled_epoch
+
+    def set_trading_state(self, trading_state: TradingState, reason: str) -> bool:
+        """Change the account's state, journalled; False when the journal could not take it (it holds all the same)."""
+        written = True
+        try:
+            self.journal.write_trading_state(trading_state, reason, self.context.clock.now_ns())
+        except JournalWriteError as error:
+            self.journal_failed(error)
+            written = False
+        before, self.trading_state = self.trading_state, trading_state
+        self.log.warning("trading_state_changed", trading_state=trading_state.value, before=before.value, reason=reason)
+        text = f"trading is {trading_state.value} (was {before.value}): {reason}"
+        self.context.alert("trading_state_changed", Severity.WARNING, text, trading_state=trading_state.value)
+        self._publish(StrategyId(""), self.permission())
+        return written
+
+    def _rebuild(self) -> None:
+        for fill, price_nanos, commission in self.journal.fills():
+            self.ledger.book_as_charged(
+                fill.strategy_id, fill.symbol, fill.exchange, fill.side, fill.quantity, price_nanos, commission
+            )
+        self.table.counts.update(self.journal.status_counts())
+        self.fills_by_strategy.update(self.journal.fills_by_strategy())
+        self.orders_by_strategy.update(self.journal.orders_by_strategy())
+        self.broker_ts_ns = self.journal.newest_broker_ts_ns()
+        for order in self.journal.open_orders():
+            self.table.add(order, counted=False)
+            is_bound = order.venue_order_id is not None
+            if order.status is OrderStatus.INITIALIZED or (order.status is OrderStatus.SUBMITTED and not is_bound):
+                self.doubt(order, "the order plant was restarted before an answer came")
+            order.cancel_wanted = order.status is OrderStatus.PENDING_CANCEL
+
+    def _is_known_history(self, update: BrokerUpdate) -> bool:
+        """An image that says nothing new about an order that is over; lists name the whole session's orders."""
+        if update.kind is UpdateKind.FILLED:
+            return self.journal.has_fill(update.fill_key())
+        if update.kind not in COMPLETIONS or self.table.by_venue(update.account_id, update.venue_order_id) is not None:
+            return False
+        order = self.journal.find_by_venue(update.account_id, update.venue_order_id)
+        return order is not None and order.is_final and order.filled_quantity >= (update.total_filled or 0)
+
+    def _order_of(self, update: BrokerUpdate) -> Order | None:
+        order = self.table.by_venue(update.account_id, update.venue_order_id)
+        if order is not None:
+            return order
+        order = self.journal.find_by_venue(update.account_id, update.venue_order_id)
+        if order is not None:
+            known = self.table.get(order.client_order_id)
+            if known is None:
+                self.table.add(order, counted=False)
+            return known or order
+        order = self.find(update.client_order_id)
+        if order is not None and order.venue_order_id not in (None, update.venue_order_id):
+            # One tag under two of the broker's ids: the second is somebody's, and it trades on our account.
+            self.log.critical("client_order_id_seen_twice", client_order_id=order.client_order_id)
+            return None
+        return None if order is None or order.status is OrderStatus.DENIED else order
+
+    def _adopt_external(self, update: BrokerUpdate) -> Order | None:
+        """An order that nobody here sent counts in the position; one that ended without a fill is no concern."""
+        if update.kind in COMPLETIONS:
+            return None
+        order = events.external_order(update, self.context.clock.now_ns(), self.connection_epoch)
+        try:
+            self.journal.write_intent(order)
+        except JournalWriteError as error:
+            self.journal_failed(error)
+        self.table.add(order)
+        self.orders_by_strategy[order.strategy_id] += 1
+        self.new_externals.append(order)
+        fields = events.order_fields(order)
+        self.log.warning("order_external", **fields)
+        if not self.reconciling:
+            self.alert_externals()
+        return order
+
+    def alert_externals(self) -> None:
+        """One alert for all orders of others that were found since the last one."""
+        found, self.new_externals = self.new_externals, []
+        if found:
+            first = (f"{order.side} {order.quantity} {order.symbol} {order.venue_order_id}" for order in found[:5])
+            names = ", ".join(first)
+            text = f"{len(found)} orders on the account are not ours and count in its position: {names}"
+            self.context.alert("order_external", Severity.CRITICAL, text, orders=len(found))
+
+    def _carry_out(self, order: Order, change: Change) -> None:
+        if change.update.kind is UpdateKind.FILLED and change.step is Step.FILL_PART:
+            self._book(order, change)
+            return
+        message = events.event_of(order, change, self.event_fields(order, change.update.ts_event_ns))
+        if message is None:
+            self.commit(order)
+            return
+        self.commit(order, message)
+        is_refusal = order.status is OrderStatus.REJECTED
+        self.tell(order, message, alert=Severity.WARNING if is_refusal else None)
+
+    def _book(self, order: Order, change: Change) -> None:
+        update = change.update
+        price = update.fill_price or 0.0
+        commission = from_micros(
+            self.ledger.book(
+                order.strategy_id, order.symbol, order.exchange, order.side, update.fill_quantity, to_nanos(price)
+            )
+        )
+        self.fills_by_strategy[order.strategy_id] += 1
+        self.recovered_fills += update.is_snapshot
+        message = OrderFilled(
+            **self.event_fields(order, update.ts_event_ns),
+            venue_order_id=update.venue_order_id,
+            fill_id=update.fill_id,
+            side=order.side,
+            last_quantity=update.fill_quantity,
+            last_price=price,
+            filled_quantity=order.filled_quantity,
+            leaves_quantity=order.leaves_quantity,
+            average_price=order.average_price or price,
+            commission=commission,
+        )
+        self.commit(order, message, fill=events.fill_report(message))
+        self.tell(order, message, alert=Severity.INFO)
+        self._publish(order.strategy_id, self.ledger.report(order.strategy_id, order.symbol))
+        if change.is_overfill:
+            self._overfilled(order)
+
+    def _overfilled(self, order: Order) -> None:
+        text = f"{order.client_order_id} filled {order.filled_quantity}, ordered at most {order.quantity_max}"
+        self.log.critical("order_overfilled", **events.order_fields(order), filled_quantity=order.filled_quantity)
+        self.context.alert("order_overfilled", Severity.CRITICAL, text, client_order_id=order.client_order_id)
+        self.set_trading_state(TradingState.HALTED, f"overfill: {text}")
+
+    def _resurrected(self, order: Order, update: BrokerUpdate) -> None:
+        """An order that was declared as never received is at the broker after all."""
+        if update.kind in COMPLETIONS:
+            return
+        order.tombstone = False
+        self.commit(order)
+        text = f"order {order.client_order_id} was not found before and is at the broker now; its rest is canceled"
+        self.log.critical("order_resurrected", **events.order_fields(order))
+        self.context.alert("order_resurrected", Severity.CRITICAL, text, client_order_id=order.client_order_id)
+        self.cancel_resurrected(order)
+
+
+def is_external(order: Order) -> bool:
+    """Whether somebody else sent the order."""
+    return order.purpose is Purpose.EXTERNAL or order.strategy_id == EXTERNAL_STRATEGY

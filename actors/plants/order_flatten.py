@@ -1,0 +1,135 @@
+"""Flatten: cancel first, then one closing order per strategy and symbol, never a second one while one is open."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+import msgspec
+
+from actors.plants.order_account import Account
+from actors.plants.order_gate import Gate
+from actors.plants.order_sender import Sender
+from nightdesk.messages import (
+    ClientOrderId,
+    CommandResult,
+    OperatorFlatten,
+    OrderType,
+    Severity,
+    Side,
+    StrategyId,
+    SubmitOrder,
+)
+from nightdesk.trading.order import Order, Purpose
+
+EXIT_ID_RANDOM_BYTES = 6
+
+
+class FlattenPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a flatten waits before it closes what it sees."""
+
+    cancels_s: float = 5.0
+    reconciled_s: float = 10.0
+    poll_s: float = 0.02
+
+
+class Flattener:
+    """One task per request; a strategy and symbol is closed by one of them at a time."""
+
+    def __init__(self, account: Account, gate: Gate, sender: Sender, policy: FlattenPolicy) -> None:
+        self._account = account
+        self._gate = gate
+        self._sender = sender
+        self._policy = policy
+
+    def begin_operator(self, command: OperatorFlatten) -> None:
+        """Close every position of the account, or of one strategy; orders of others on the account are left alone."""
+
+        def answer(ok: bool, text: str) -> None:
+            self._account.context.tell(command.reply_to, CommandResult(request_id=command.request_id, ok=ok, text=text))
+
+        self._account.context.spawn(self._flatten(command.strategy_id, "", answer), name="flatten by the operator")
+
+    def begin_strategy(self, strategy_id: StrategyId, symbol: str) -> None:
+        """Close a strategy's position in one symbol, or (empty) in all."""
+
+        def answer(ok: bool, text: str) -> None:
+            if not ok:
+                self._account.context.alert("flatten_incomplete", Severity.ERROR, text, strategy_id=strategy_id)
+
+        self._account.context.spawn(self._flatten(strategy_id, symbol, answer), name=f"flatten {strategy_id}")
+
+    async def _flatten(self, strategy_id: StrategyId, symbol: str, answer: Callable[[bool, str], None]) -> None:
+        account, flattening = self._account, self._gate.flattening
+        pairs = self._pairs(strategy_id, symbol)
+        busy = [pair for pair in pairs if pair in flattening]
+        pairs = [pair for pair in pairs if pair not in flattening]
+        flattening.update(pairs)
+        try:
+            account.log.warning("flatten_started", strategy_id=strategy_id, symbol=symbol, pairs=len(pairs))
+            for order in self._open(pairs):
+                if order.purpose is not Purpose.EXIT:
+                    self._sender.request_cancel(order)
+            await self._wait(lambda: not account.reconciling, self._policy.reconciled_s)
+            await self._wait(lambda: not self._open(pairs), self._policy.cancels_s)
+            problems = [f"{owner} {name}: another flatten is at work" for owner, name in busy]
+            closed = 0
+            for pair in pairs:
+                problem = self._close(*pair)
+                closed += problem == ""
+                if problem:
+                    problems.append(problem)
+        finally:
+            flattening.difference_update(pairs)
+        text = f"{closed} closing orders sent"
+        account.log.warning("flatten_done", strategy_id=strategy_id, closed=closed, problems=problems)
+        answer(not problems, "; ".join([text, *problems]))
+
+    def _pairs(self, strategy_id: StrategyId, symbol: str) -> list[tuple[StrategyId, str]]:
+        """What holds a position or may come to hold one."""
+        account = self._account
+        working = {
+            (order.strategy_id, order.symbol)
+            for order in account.table.open_orders()
+            if order.purpose is not Purpose.EXTERNAL
+        }
+        held = {pair for pair in account.ledger.pairs() if account.ledger.quantity(*pair)}
+        return sorted(pair for pair in working | held if strategy_id in ("", pair[0]) and symbol in ("", pair[1]))
+
+    def _open(self, pairs: list[tuple[StrategyId, str]]) -> list[Order]:
+        return [
+            order
+            for order in self._account.table.open_orders()
+            if (order.strategy_id, order.symbol) in pairs and order.purpose is not Purpose.EXTERNAL
+        ]
+
+    def _close(self, strategy_id: StrategyId, symbol: str) -> str | None:
+        """Send the closing order: empty text when sent, None when there is nothing to close, else why not."""
+        account = self._account
+        exits = [order for order in self._open([(strategy_id, symbol)]) if order.purpose is Purpose.EXIT]
+        if exits:
+            return f"{strategy_id} {symbol}: closing order {exits[0].client_order_id} is {exits[0].status.value}"
+        quantity = account.ledger.quantity(strategy_id, symbol)
+        if not quantity:
+            return None
+        if account.table.missing_fills():
+            return f"{strategy_id} {symbol}: executions are missing, the position is not certain"
+        sent = self._gate.submit_exit(
+            SubmitOrder(
+                client_order_id=ClientOrderId(f"exit-{strategy_id}-{secrets.token_hex(EXIT_ID_RANDOM_BYTES)}"),
+                strategy_id=strategy_id,
+                fencing_epoch=self._gate.epochs.get(strategy_id, 0),
+                symbol=symbol,
+                exchange=account.ledger.report(strategy_id, symbol).exchange,
+                side=Side.SELL if quantity > 0 else Side.BUY,
+                order_type=OrderType.MARKET,
+                quantity=abs(quantity),
+            )
+        )
+        return "" if sent else f"{strategy_id} {symbol}: the closing order could not be sent"
+
+    async def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Until it holds or the time is over: a flatten that waits for ever closes nothing."""
+        for _ in range(round(timeout_s / self._policy.poll_s)):
+            if condition():
+                return
+            await asyncio.sleep(self._policy.poll_s)

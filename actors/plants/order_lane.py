@@ -1,0 +1,171 @@
+"""The order lane's server side: which strategy is behind which connection, and what it may say."""
+
+from collections.abc import Callable
+
+from actors.lanes import LaneServer, Peer
+from actors.plants.order_account import Account
+from actors.plants.order_gate import Gate
+from nightdesk.errors import LaneError
+from nightdesk.messages import (
+    CancelAllOrders,
+    CancelOrder,
+    ClientOrderId,
+    Denial,
+    Flatten,
+    Message,
+    ModifyOrder,
+    OrderDenied,
+    PauseChanged,
+    QueryOrder,
+    StrategyHello,
+    StrategyId,
+    StrategyWelcome,
+    SubmitOrder,
+)
+
+STRATEGY_BUFFER_MAX = 10_000
+"""Events that wait for a strategy that does not read; one more and its lane is closed: it comes back with a hello."""
+
+_NO_ORDER = ClientOrderId("")
+
+
+class OrderLane:
+    """Fences strategies by epoch: a new hello makes every command of the former process stale."""
+
+    def __init__(self, path: str, *, on_flatten: Callable[[StrategyId, str], None]) -> None:
+        self._peers: dict[StrategyId, Peer] = {}
+        self._on_flatten = on_flatten
+        self._account: Account | None = None
+        self._gate: Gate | None = None
+        self._server = LaneServer(
+            path,
+            on_open=lambda peer: None,
+            on_message=self.on_message,
+            on_close=self._on_close,
+            buffer_max=STRATEGY_BUFFER_MAX,
+        )
+
+    async def start(self, account: Account, gate: Gate) -> None:
+        """Listen."""
+        self._account = account
+        self._gate = gate
+        await self._server.start()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._server.close()
+
+    def publish(self, strategy_id: StrategyId, message: Message) -> None:
+        """Tell one strategy, or (empty) all that are connected; one that is away learns it at its next hello."""
+        if strategy_id:
+            peer = self._peers.get(strategy_id)
+            if peer is not None:
+                _send(peer, message)
+            return
+        for peer in list(self._peers.values()):
+            _send(peer, message)
+
+    def on_message(self, peer: Peer, message: Message) -> None:
+        """One command of a strategy's process."""
+        account, gate = self._account, self._gate
+        if account is None or gate is None:
+            return
+
+        def reply(answer: Message) -> None:
+            _send(peer, answer)
+
+        match message:
+            case StrategyHello():
+                self._welcome(peer, message, account, gate)
+            case SubmitOrder():
+                gate.submit(message, reply)
+            case ModifyOrder():
+                gate.modify(message, reply)
+            case CancelOrder():
+                gate.cancel(message, reply)
+            case CancelAllOrders():
+                if not gate.cancel_all(message):
+                    account.log.warning("command_stale", strategy_id=message.strategy_id, command="CancelAllOrders")
+            case Flatten():
+                self._flatten(message, account, gate, reply)
+            case QueryOrder():
+                self._query(message, account, reply)
+            case _:
+                account.log.warning("lane_message_unexpected", message=type(message).__name__)
+
+    def pause_changed(self, strategy_id: StrategyId, *, paused: bool, reason: str) -> None:
+        """Tell a strategy that the operator paused or resumed it."""
+        self.publish(strategy_id, PauseChanged(strategy_id=strategy_id, paused=paused, reason=reason))
+
+    def _welcome(self, peer: Peer, hello: StrategyHello, account: Account, gate: Gate) -> None:
+        if all(strategy.name != hello.strategy_id for strategy in account.settings.strategies):
+            account.log.warning("lane_strategy_unknown", strategy_id=hello.strategy_id, peer_pid=peer.pid)
+            peer.close()
+            return
+        epoch = account.next_fencing_epoch(hello.strategy_id)
+        gate.epochs[hello.strategy_id] = epoch
+        former = self._peers.get(hello.strategy_id)
+        self._peers[hello.strategy_id] = peer
+        if former is not None and former is not peer:
+            former.close()
+        _send(
+            peer,
+            StrategyWelcome(
+                strategy_id=hello.strategy_id,
+                fencing_epoch=epoch,
+                paused=hello.strategy_id in account.pauses,
+                trading_permitted=account.permission().permitted,
+                orders=tuple(order.report() for order in account.table.open_orders(hello.strategy_id)),
+                positions=account.ledger.reports(hello.strategy_id),
+            ),
+        )
+        account.log.info("strategy_welcomed", strategy_id=hello.strategy_id, fencing_epoch=epoch, strategy_pid=peer.pid)
+
+    def _flatten(self, command: Flatten, account: Account, gate: Gate, reply: Callable[[Message], None]) -> None:
+        if command.fencing_epoch == gate.epochs.get(command.strategy_id):
+            self._on_flatten(command.strategy_id, command.symbol)
+            return
+        account.log.warning("command_stale", strategy_id=command.strategy_id, command="Flatten")
+        reply(_denied(command.strategy_id, command.symbol, account, Denial.EPOCH_STALE, "flatten: stale fencing epoch"))
+
+    def _query(self, query: QueryOrder, account: Account, reply: Callable[[Message], None]) -> None:
+        order = account.find(query.client_order_id)
+        if order is not None and order.strategy_id == query.strategy_id:
+            reply(order.report())
+            return
+        text = "the order plant never received this order"
+        reply(_denied(query.strategy_id, "", account, Denial.ORDER_UNKNOWN, text, query.client_order_id))
+
+    def _on_close(self, peer: Peer) -> None:
+        for strategy_id, known in list(self._peers.items()):
+            if known is peer:
+                del self._peers[strategy_id]
+
+
+def _send(peer: Peer, message: Message) -> None:
+    try:
+        peer.send(message)
+    except LaneError:
+        # Nothing may be missing in the middle: without the lane the strategy starts over from a whole picture.
+        peer.close()
+
+
+def _denied(
+    strategy_id: StrategyId,
+    symbol: str,
+    account: Account,
+    code: Denial,
+    text: str,
+    client_order_id: ClientOrderId = _NO_ORDER,
+) -> OrderDenied:
+    rules = account.tick_rules.get(symbol)
+    return OrderDenied(
+        client_order_id=client_order_id,
+        strategy_id=strategy_id,
+        symbol=symbol,
+        exchange=rules.exchange if rules is not None else "",
+        ts_event_ns=account.context.clock.now_ns(),
+        event_id=account.journal.next_event_id(),
+        code=code,
+        text=text,
+    )

@@ -1,0 +1,222 @@
+"""The sender: hands each frame to the socket exactly once and waits for its answer.
+
+Nothing here sends anything twice, with one exception that can do no harm: a cancel of an order that the broker still
+shows. An order whose fate is unknown is in doubt and belongs to the reconciliation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actors.plants.order_account import Account
+from nightdesk.errors import LinkError
+from nightdesk.messages import (
+    Denial,
+    OrderCancelRejected,
+    OrderDenied,
+    OrderModifyRejected,
+    OrderPendingCancel,
+    OrderPendingUpdate,
+    OrderStatus,
+    OrderSubmitted,
+    Severity,
+)
+from nightdesk.rithmic import orders as wire
+from nightdesk.rithmic.session import NotSentError, PlantSession
+from nightdesk.trading.order import Operation, Order, Terms
+from nightdesk.trading.order_transitions import Step
+
+ANSWER_TIMEOUT_S = 5.0
+"""Without any answer to a new order, a change or a cancel for so long, its outcome is unknown."""
+
+
+@dataclass(slots=True)
+class Link:
+    """The present way to the broker; each connection brings another session."""
+
+    session: PlantSession | None = None
+
+
+class Sender:
+    """Sends what the gate let pass; ``request_reconcile`` is called when an outcome is unknown."""
+
+    def __init__(self, account: Account, link: Link, request_reconcile: Callable[[str], None]) -> None:
+        self.link = link
+        self._account = account
+        self._request_reconcile = request_reconcile
+        account.after_update = self.pump
+        account.cancel_resurrected = self._cancel_resurrected
+
+    def submit(self, order: Order) -> None:
+        """Send a new order whose intent is committed."""
+        order.operation = Operation.SUBMIT
+        order.operation_deadline_s = self._now_s() + ANSWER_TIMEOUT_S
+        self._account.context.spawn(self._transmit_new(order), name=f"submit {order.client_order_id}")
+
+    def modify(self, order: Order, terms: Terms) -> bool:
+        """Commit and send an order's new terms; False when the journal could not take them and nothing is sent."""
+        account = self._account
+        before = order.quantity_max
+        order.request_terms(terms)
+        order.operation_deadline_s = self._now_s() + ANSWER_TIMEOUT_S
+        account.table.step(order, Step.REQUEST_UPDATE)
+        message = OrderPendingUpdate(**account.event_fields(order))
+        if not account.commit(order, message):
+            order.quantity_max = before
+            self._on_modify_refused(order, f"{Denial.STATE_JOURNAL_FAILED}: the journal cannot be written")
+            return False
+        account.publish(message)
+        account.context.spawn(self._transmit_modify(order, terms), name=f"modify {order.client_order_id}")
+        return True
+
+    def request_cancel(self, order: Order) -> None:
+        """Send the cancel now, or as soon as the order can take it."""
+        if order.is_final or order.operation is Operation.CANCEL:
+            return
+        order.cancel_wanted = True
+        self.pump(order)
+
+    def pump(self, order: Order) -> None:
+        """Send a cancel that waited, if nothing else of the order is in flight and the broker's id is known."""
+        if order.is_final:
+            order.cancel_wanted = False
+        if not order.cancel_wanted or order.operation is not None or order.venue_order_id is None:
+            return
+        if self.link.session is None or order.status is OrderStatus.PENDING_UPDATE:
+            return
+        order.cancel_wanted = False
+        order.operation = Operation.CANCEL
+        order.operation_deadline_s = self._now_s() + ANSWER_TIMEOUT_S
+        if self._account.table.step(order, Step.REQUEST_CANCEL):
+            message = OrderPendingCancel(**self._account.event_fields(order))
+            self._account.commit(order, message)
+            self._account.publish(message)
+        self._account.context.spawn(self._transmit_cancel(order), name=f"cancel {order.client_order_id}")
+
+    def on_answer(self, answer: wire.OrderAnswer) -> None:
+        """313, 315 or 317: the gateway's own word, before the exchange's."""
+        order = self._account.find(answer.client_order_id)
+        if order is None:
+            self._account.log.warning("answer_of_unknown_order", client_order_id=answer.client_order_id)
+            return
+        if answer.request == wire.NEW_ORDER:
+            self._on_new_order_answer(order, answer)
+        elif answer.is_refused and answer.request == wire.MODIFY_ORDER:
+            self._on_modify_refused(order, answer.text)
+        elif answer.is_refused and order.operation is Operation.CANCEL:
+            self._on_cancel_refused(order, answer.text)
+
+    def sweep(self) -> None:
+        """Give up waiting for answers that are overdue; call a few times a second."""
+        now_s = self._now_s()
+        for order in self._account.table.open_orders():
+            if order.operation is None or now_s < order.operation_deadline_s:
+                continue
+            operation, order.operation = order.operation, None
+            text = f"no answer to {operation.value.lower()} within {ANSWER_TIMEOUT_S:g} s"
+            if operation is Operation.SUBMIT:
+                self._account.doubt(order, text)
+            elif operation is Operation.CANCEL:
+                order.cancel_wanted = True
+            self._request_reconcile(f"{order.client_order_id}: {text}")
+
+    def link_lost(self) -> None:
+        """What was in flight has no answer any more."""
+        for order in self._account.table.open_orders():
+            operation, order.operation = order.operation, None
+            if order.status in (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED) and order.venue_order_id is None:
+                self._account.doubt(order, "the link was lost before an answer came")
+            if operation is Operation.CANCEL:
+                order.cancel_wanted = True
+
+    async def _transmit_new(self, order: Order) -> None:
+        account = self._account
+        session = self.link.session
+        try:
+            if session is None:
+                raise NotSentError("the link was lost")
+            route = session.trade_routes.get(order.exchange, "")
+            await session.send(wire.NEW_ORDER, **wire.new_order_fields(order, route))
+        except NotSentError as error:
+            self._deny_unsent(order, str(error))
+        except LinkError as error:
+            account.doubt(order, f"the send failed: {error}")
+            self._request_reconcile(f"{order.client_order_id}: the send failed")
+        else:
+            if order.status is OrderStatus.INITIALIZED:
+                account.table.step(order, Step.SEND)
+            message = OrderSubmitted(**account.event_fields(order))
+            account.tell(order, message)
+
+    def _deny_unsent(self, order: Order, text: str) -> None:
+        """Nothing left this process, so the order is over and may not come back."""
+        account = self._account
+        order.operation = None
+        if order.status is not OrderStatus.INITIALIZED:
+            # The loss of the link was noticed first and made it doubtful: the reconciliation ends it.
+            return
+        account.table.step(order, Step.DENY)
+        order.text = f"{Denial.STATE_DISCONNECTED}: {text}"
+        message = OrderDenied(**account.event_fields(order), code=Denial.STATE_DISCONNECTED, text=text)
+        account.commit(order, message)
+        account.tell(order, message, alert=Severity.WARNING)
+
+    async def _transmit_modify(self, order: Order, terms: Terms) -> None:
+        session = self.link.session
+        try:
+            if session is None:
+                raise NotSentError("the link was lost")
+            await session.send(wire.MODIFY_ORDER, **wire.modify_order_fields(order, terms))
+        except NotSentError as error:
+            self._on_modify_refused(order, f"{Denial.STATE_DISCONNECTED}: {error}")
+        except LinkError as error:
+            order.operation = None
+            self._request_reconcile(f"{order.client_order_id}: the change was perhaps not sent: {error}")
+
+    async def _transmit_cancel(self, order: Order) -> None:
+        session = self.link.session
+        try:
+            if session is None:
+                raise NotSentError("the link was lost")
+            await session.send(wire.CANCEL_ORDER, **wire.cancel_order_fields(order))
+        except LinkError as error:
+            if not order.is_final:
+                order.operation, order.cancel_wanted = None, True
+            self._request_reconcile(f"{order.client_order_id}: the cancel was perhaps not sent: {error}")
+
+    def _on_new_order_answer(self, order: Order, answer: wire.OrderAnswer) -> None:
+        if order.operation is Operation.SUBMIT:
+            order.operation = None
+        if answer.is_refused:
+            self._account.end(order, Step.REJECT, answer.text)
+            return
+        if answer.venue_order_id and order.venue_order_id is None and order.status is not OrderStatus.DENIED:
+            self._account.table.bind(order, answer.venue_order_id)
+            if not order.is_final:
+                self._account.table.step(order, Step.KNOWN)
+            self._account.commit(order)
+        self.pump(order)
+
+    def _on_modify_refused(self, order: Order, text: str) -> None:
+        if order.status is not OrderStatus.PENDING_UPDATE:
+            return
+        order.operation, order.pending_terms = None, None
+        self._account.table.step(order, Step.UPDATE_REFUSED)
+        message = OrderModifyRejected(**self._account.event_fields(order), text=text)
+        self._account.commit(order, message)
+        self._account.tell(order, message)
+        self.pump(order)
+
+    def _on_cancel_refused(self, order: Order, text: str) -> None:
+        order.operation = None
+        if not self._account.table.step(order, Step.CANCEL_REFUSED):
+            return
+        message = OrderCancelRejected(**self._account.event_fields(order), text=text)
+        self._account.commit(order, message)
+        self._account.tell(order, message)
+
+    def _cancel_resurrected(self, order: Order) -> None:
+        if order.venue_order_id is not None:
+            self._account.context.spawn(self._transmit_cancel(order), name=f"cancel {order.client_order_id}")
+
+    def _now_s(self) -> float:
+        return self._account.context.clock.monotonic_s()

@@ -1,0 +1,230 @@
+"""What all plants share: keeping one session open, in a loop with bounds, and telling what becomes of it."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import pydantic
+
+from actors.base import Body, Context
+from nightdesk.errors import ConfigurationError, CredentialsError, LinkError, NightdeskError
+from nightdesk.messages import ChildId, Message, PlantStatus, QueryStatus, Severity
+from nightdesk.messages.orders import AccountIdentity
+from nightdesk.rithmic.session import FORCED_LOGOUT_REASON, PlantSession, RequestRefused
+from nightdesk.settings.models import Gateway
+from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
+from nightdesk.settings.secrets import resolve_secret
+
+LINK_STABLE_S: Final = 30.0
+"""A link that stood this long makes the next failure count as the first again."""
+
+ENDPOINT_FILE: Final = "exchange.json"
+LOGIN_LOCK_FILE: Final = "login.lock"
+JITTER_MIN: Final = 0.5
+STOP_TIMEOUT_S: Final = 2.0
+
+
+class PlantBody(Body):
+    """The body of a plant; a subclass says what to do with the link. The hooks run on the body's loop.
+
+    The loop is the only thing that heals here: it opens a new session after each loss, waiting longer each time, and
+    ends the actor with ``LinkError`` when ``reconnect_attempts_max`` is spent, or with ``CredentialsError`` when the
+    gateway has refused us ``login_refusals_max`` times.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.run = RunConfiguration.from_json(context.config)
+        self.session: PlantSession | None = None
+        """The session while the link is up, else None."""
+        self.reconnects = 0
+        self._link: asyncio.Task[Any] | None = None
+        self._down_since_s: float | None = None
+        self._opened_at_s: float | None = None
+        self._failures = 0
+        self._refusals = 0
+        self._past_messages = 0
+        self._past_message_s: float | None = None
+
+    async def start(self) -> None:
+        """Begin to connect; being started does not mean that the link is up."""
+        self._link = self.context.spawn(self._keep_link(), name=f"{self.kind}_link")
+
+    async def stop(self) -> None:
+        """Log out."""
+        session, self.session = self.session, None
+        if self._link is not None:
+            self._link.cancel()
+        if session is not None:
+            await session.close()
+        if self._link is not None:
+            await asyncio.wait({self._link}, timeout=STOP_TIMEOUT_S)
+
+    def receive(self, origin: ChildId, message: Message) -> None:
+        """Answer ``QueryStatus``; a subclass takes its own messages first."""
+        if isinstance(message, QueryStatus):
+            self.context.tell(message.reply_to, self.plant_status(message.request_id))
+        else:
+            self.context.log.warning("mail_not_understood", origin=origin, message=type(message).__name__)
+
+    def plant_status(self, request_id: str) -> PlantStatus:
+        """The connection as it is now."""
+        session = self.session
+        last_s = self._past_message_s
+        messages = self._past_messages
+        if session is not None:
+            messages += session.messages
+            last_s = session.last_message_s if session.last_message_s is not None else last_s
+        return PlantStatus(
+            request_id=request_id,
+            child_id=self.context.child_id,
+            connected=session is not None and session.connected,
+            last_message_age_s=None if last_s is None else self.context.clock.monotonic_s() - last_s,
+            messages=messages,
+            reconnects=self.reconnects,
+        )
+
+    async def wait_until_ready(self) -> None:
+        """Before each attempt: return when it makes sense to connect."""
+
+    def identity(self) -> AccountIdentity | None:
+        """Who we are, for a plant that the gateway does not tell; the order plant learns it at its own login."""
+        return None
+
+    async def on_link_up(self, session: PlantSession) -> None:
+        """Logged in: subscribe. Raising ``LinkError`` or ``RequestRefused`` counts as a loss of the link."""
+
+    def on_link_restored(self, downtime_ms: int) -> None:
+        """After ``on_link_up``, when there had been a link before."""
+
+    def on_link_down(self, reason: str) -> None:
+        """The link that was up is gone."""
+
+    def on_push(self, template_id: int, message: Any) -> None:
+        """One frame that answers no request; must not block. Raising ends the actor."""
+
+    async def _keep_link(self) -> None:
+        while True:
+            await self.wait_until_ready()
+            reason = await self._hold_one_link()
+            self._failures += 1
+            if self._failures > self._settings().reconnect_attempts_max:
+                raise LinkError(f"no lasting link after {self._failures - 1} attempts; the last one: {reason}")
+            await asyncio.sleep(self._delay_s())
+
+    async def _hold_one_link(self) -> str:
+        """Open a session, stay with it to its end, and return why it ended."""
+        try:
+            session = self._new_session()
+        except LinkError as error:
+            return self._attempt_failed(error)
+        try:
+            await session.open()
+            await self._hold(session)
+            return await session.wait_closed()
+        except CredentialsError as error:
+            self._count_refusal(error)
+            return str(error)
+        except (LinkError, RequestRefused) as error:
+            return self._attempt_failed(error)
+        finally:
+            self._past_messages += session.messages
+            self._past_message_s = session.last_message_s or self._past_message_s
+            await session.close()
+
+    async def _hold(self, session: PlantSession) -> None:
+        clock = self.context.clock
+        log = self.context.log
+        self.session = session
+        self._opened_at_s = clock.monotonic_s()
+        log.info("plant_logged_in", plant=self.kind)
+        reason = "stopped"
+        try:
+            await self.on_link_up(session)
+            if self._down_since_s is not None:
+                downtime_ms = round((clock.monotonic_s() - self._down_since_s) * 1000)
+                self._down_since_s = None
+                self.reconnects += 1
+                log.info("connection_restored", plant=self.kind, downtime_ms=downtime_ms)
+                text = f"plant {self.kind} is connected again after {downtime_ms / 1000:.1f} s"
+                self.context.alert("connection_restored", Severity.INFO, text, downtime_ms=downtime_ms)
+                self.on_link_restored(downtime_ms)
+            reason = await session.wait_closed()
+        except (LinkError, RequestRefused) as error:
+            reason = str(error)
+        finally:
+            self.session = None
+        self._tell_lost(reason)
+
+    def _tell_lost(self, reason: str) -> None:
+        now_s = self.context.clock.monotonic_s()
+        if self._down_since_s is None:
+            self._down_since_s = now_s
+        lifetime_s = now_s - (self._opened_at_s or now_s)
+        if lifetime_s >= LINK_STABLE_S:
+            self._failures = self._refusals = 0
+        self.context.log.warning("connection_lost", plant=self.kind, reason=reason)
+        text = f"plant {self.kind} lost its connection: {reason}"
+        self.context.alert("connection_lost", Severity.WARNING, text, reason=reason)
+        self.on_link_down(reason)
+        if reason == FORCED_LOGOUT_REASON and lifetime_s < LINK_STABLE_S:
+            # Somebody else uses this login, perhaps: two who throw each other out would go on for ever.
+            raise CredentialsError(f"plant {self.kind} is logged out by the gateway right after its login")
+
+    def _attempt_failed(self, error: NightdeskError) -> str:
+        """A link that never stood; the log shows each attempt, so that a wrong address is seen at once."""
+        self.context.log.warning("connection_attempt_failed", plant=self.kind, reason=str(error), tries=self._failures + 1)
+        return str(error)
+
+    def _count_refusal(self, error: CredentialsError) -> None:
+        self._refusals += 1
+        tries_max = self._settings().login_refusals_max
+        self.context.log.error("login_refused", plant=self.kind, reason=str(error), tries=self._refusals)
+        self.context.alert("login_refused", Severity.CRITICAL, str(error), tries=self._refusals, tries_max=tries_max)
+        if self._refusals >= tries_max:
+            raise error
+
+    def _delay_s(self) -> float:
+        settings = self._settings()
+        # Far below the limits of a float however many attempts there are.
+        doublings = min(self._failures - 1, 30)
+        longest_s: float = min(settings.reconnect_max_s, settings.reconnect_initial_s * 2**doublings)
+        return longest_s * random.uniform(JITTER_MIN, 1.0)
+
+    def _settings(self) -> Gateway:
+        """The reconnect limits; in sim mode a configuration without a gateway gets the defaults."""
+        configured = self.run.settings.gateway
+        return configured if configured is not None else Gateway(url="wss://127.0.0.1", system_name="")
+
+    def _new_session(self) -> PlantSession:
+        gateway, user, password = self._gateway()
+        return PlantSession(
+            self.kind,
+            gateway=gateway,
+            user=user,
+            password=password,
+            login_lock_path=str(Path(self.run.runtime_dir) / LOGIN_LOCK_FILE),
+            clock=self.context.clock,
+            log=self.context.log,
+            on_push=self.on_push,
+            identity=self.identity(),
+        )
+
+    def _gateway(self) -> tuple[Gateway, str, str]:
+        """Where to log in, and as whom; read anew at each attempt, since the embedded exchange may have moved."""
+        settings = self.run.settings
+        if settings.mode == "sim":
+            path = Path(self.run.runtime_dir) / ENDPOINT_FILE
+            try:
+                endpoint = ExchangeEndpoint.model_validate_json(path.read_bytes())
+            except (OSError, pydantic.ValidationError) as error:
+                raise LinkError(f"the exchange does not listen yet: {type(error).__name__} {path}") from error
+            update = {"url": endpoint.url, "system_name": endpoint.system_name, "ca_file": endpoint.ca_file}
+            return self._settings().model_copy(update=update), endpoint.user, endpoint.password
+        if settings.gateway is None or settings.credentials is None:
+            raise ConfigurationError(f"mode {settings.mode} needs gateway and credentials")
+        user, password = resolve_secret(settings.credentials.user), resolve_secret(settings.credentials.password)
+        return settings.gateway, user, password

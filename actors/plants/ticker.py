@@ -1,0 +1,249 @@
+"""The ticker plant: market data from the gateway to everybody on the market lane."""
+
+import asyncio
+from typing import Any, ClassVar, Final
+
+from actors.base import Context
+from actors.lanes import lane_path
+from actors.plants.market_lane import Instrument, MarketLane, Subscriber, Tick
+from actors.plants.plant import PlantBody
+from nightdesk.errors import LinkError
+from nightdesk.messages import (
+    ConnectionLost,
+    ConnectionRestored,
+    DataGap,
+    QuoteTick,
+    Severity,
+    SubscribeMarketData,
+)
+from nightdesk.rithmic.decode import BEST_BID_OFFER, LAST_TRADE, MarketDecoder
+from nightdesk.rithmic.session import PlantSession, RequestRefused
+from nightdesk.rithmic.words import SUBSCRIBE, UpdateBits
+
+MARKET_DATA_UPDATE: Final = 100
+REPLAY_GRACE_S: Final = 10.0
+"""``block``: from the first strategy's subscription, how long the others are waited for before the data start."""
+
+REPLAY_FIRST_GRACE_S: Final = 60.0
+"""``block``: the same while no strategy has subscribed at all."""
+
+_UPDATE_BITS: Final = int(UpdateBits.LAST_TRADE | UpdateBits.BBO)
+
+
+class TickerPlantBody(PlantBody):
+    """Asks the gateway for what somebody on the lane wants, and asks again after each loss of the link.
+
+    A subscription at the gateway stays when its last subscriber leaves: that one is most likely being restarted.
+    """
+
+    kind: ClassVar[str] = "ticker"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = self.run.settings
+        self._decoder = MarketDecoder()
+        self._lane = MarketLane(
+            lane_path(self.run.runtime_dir, context.child_id, "market"),
+            settings.market_lane,
+            on_subscribe=self._on_subscribe,
+            on_gap=self._tell_gap,
+            pause=self._pause,
+            resume=self._resume,
+        )
+        self._instruments = {(each.symbol, each.exchange) for each in settings.instruments}
+        self._wanted: set[Instrument] = set()
+        self._subscribed: set[Instrument] = set()
+        self._gates: dict[Instrument, tuple[asyncio.TimerHandle, bool]] = {}
+        self._last_tick_ns: dict[Instrument, int] = {}
+        self._open_gaps: dict[Instrument, int] = {}
+        self._lost_since_s: float | None = None
+        self.images = 0
+
+    @property
+    def ticks(self) -> int:
+        """Live trades and quotes received and published."""
+        return self._lane.published
+
+    async def start(self) -> None:
+        """Open the lane, then begin to connect."""
+        await self._lane.start()
+        await super().start()
+
+    async def stop(self) -> None:
+        """Log out and close the lane."""
+        await super().stop()
+        for gate, _ in self._gates.values():
+            gate.cancel()
+        self.context.log.info("market_data_summary", ticks=self.ticks, images=self.images, sent=self._lane.sent)
+        await self._lane.close()
+
+    async def on_link_up(self, session: PlantSession) -> None:
+        """Ask again for everything that is wanted."""
+        self._subscribed.clear()
+        for instrument in sorted(self._wanted):
+            await self._subscribe(session, instrument)
+        if self._lane.is_paused:
+            session.pause_reading()
+        if self._lost_since_s is not None:
+            clock = self.context.clock
+            downtime_ms = round((clock.monotonic_s() - self._lost_since_s) * 1000)
+            self._lost_since_s = None
+            plant = self.context.child_id
+            self._lane.broadcast(ConnectionRestored(plant=plant, downtime_ms=downtime_ms, ts_recv_ns=clock.now_ns()))
+
+    def on_link_down(self, reason: str) -> None:
+        """What happens until the first tick after this is lost, and nobody can know how much it is."""
+        self._open_gaps.update(self._last_tick_ns)
+        self._decoder.forget()
+        if self._lost_since_s is None:
+            self._lost_since_s = self.context.clock.monotonic_s()
+        self._lane.broadcast(self._connection_lost(reason))
+
+    def on_push(self, template_id: int, message: Any) -> None:
+        """Trades and quotes; called for each frame."""
+        ts_recv_ns = self.context.clock.now_ns()
+        tick: Tick | None
+        if template_id == LAST_TRADE:
+            tick = self._decoder.trade(message, ts_recv_ns)
+        elif template_id == BEST_BID_OFFER:
+            tick = self._decoder.quote(message, ts_recv_ns)
+        else:
+            return
+        if tick is None:
+            return
+        if message.is_snapshot:
+            self._take_image(tick)
+            return
+        instrument = (tick.symbol, tick.exchange)
+        if self._open_gaps and instrument in self._open_gaps:
+            self._close_gap(instrument, tick.ts_event_ns)
+        self._last_tick_ns[instrument] = tick.ts_event_ns
+        self._lane.publish(tick)
+
+    def _take_image(self, tick: Tick) -> None:
+        """The state at the subscription: an image of a trade is no new print; of a quote it is news after a gap."""
+        self.images += 1
+        if type(tick) is QuoteTick and not self._lane.is_blocking:
+            self._lane.announce((tick.symbol, tick.exchange), tick)
+
+    def _close_gap(self, instrument: Instrument, ts_to_ns: int) -> None:
+        ts_from_ns = self._open_gaps.pop(instrument)
+        gap = DataGap(
+            symbol=instrument[0],
+            exchange=instrument[1],
+            ts_from_ns=ts_from_ns,
+            ts_to_ns=max(ts_from_ns, ts_to_ns),
+            lost_trades=-1,
+            cause="connection lost",
+        )
+        self._lane.announce(instrument, gap)
+        self._tell_gap(gap)
+
+    def _tell_gap(self, gap: DataGap) -> None:
+        fields = {"symbol": gap.symbol, "lost_trades": gap.lost_trades, "cause": gap.cause}
+        self.context.log.warning("data_gap", ts_from_ns=gap.ts_from_ns, ts_to_ns=gap.ts_to_ns, **fields)
+        seconds = (gap.ts_to_ns - gap.ts_from_ns) / 1e9
+        text = f"{gap.symbol}: market data of {seconds:.1f} s are lost ({gap.cause})"
+        self.context.alert("data_gap", Severity.WARNING, text, **fields)
+
+    def _on_subscribe(self, subscriber: Subscriber, request: SubscribeMarketData) -> None:
+        instrument = (request.symbol, request.exchange)
+        if instrument not in self._instruments:
+            text = f"{request.subscriber} asks for {request.symbol} on {request.exchange}, which is not configured"
+            self.context.alert("market_data_refused", Severity.ERROR, text, symbol=request.symbol)
+            self.context.log.error("market_data_refused", subscriber=request.subscriber, symbol=request.symbol)
+            return
+        self._tell_state(subscriber, instrument)
+        if instrument in self._wanted:
+            return
+        if self._lane.is_blocking and not self._is_complete(instrument):
+            self._arm_gate(instrument, subscriber.name)
+        else:
+            self._want(instrument)
+
+    def _tell_state(self, subscriber: Subscriber, instrument: Instrument) -> None:
+        """What somebody who subscribes late could not hear before."""
+        if self.session is not None:
+            quote = self._decoder.last_quote(*instrument)
+            if quote is not None and not self._lane.is_blocking:
+                subscriber.tell(quote)
+        elif self._lost_since_s is not None or self.context.incarnation > 1:
+            if self._lost_since_s is None:
+                self._lost_since_s = self.context.clock.monotonic_s()
+            subscriber.tell(self._connection_lost("not connected"))
+
+    def _connection_lost(self, reason: str) -> ConnectionLost:
+        return ConnectionLost(plant=self.context.child_id, reason=reason, ts_recv_ns=self.context.clock.now_ns())
+
+    def _expected(self, instrument: Instrument) -> set[str]:
+        """The configured strategies that trade the instrument."""
+        return {
+            f"strategies/{strategy.name}"
+            for strategy in self.run.settings.strategies
+            if instrument[0] in strategy.symbols
+        }
+
+    def _is_complete(self, instrument: Instrument) -> bool:
+        return self._expected(instrument) <= self._lane.names(instrument)
+
+    def _arm_gate(self, instrument: Instrument, name: str) -> None:
+        """A tape starts at the first subscription at the gateway: wait for all who should see its beginning."""
+        is_strategy = name in self._expected(instrument)
+        armed = self._gates.get(instrument)
+        if armed is not None and (armed[1] or not is_strategy):
+            return
+        if armed is not None:
+            armed[0].cancel()
+        grace_s = REPLAY_GRACE_S if is_strategy else REPLAY_FIRST_GRACE_S
+        gate = asyncio.get_running_loop().call_later(grace_s, self._open_gate, instrument)
+        self._gates[instrument] = (gate, is_strategy)
+
+    def _open_gate(self, instrument: Instrument) -> None:
+        missing = sorted(self._expected(instrument) - self._lane.names(instrument))
+        self.context.log.warning("replay_starts_incomplete", symbol=instrument[0], missing=missing)
+        self._want(instrument)
+
+    def _want(self, instrument: Instrument) -> None:
+        gate = self._gates.pop(instrument, None)
+        if gate is not None:
+            gate[0].cancel()
+        if instrument not in self._wanted:
+            self._wanted.add(instrument)
+            self.context.spawn(self._subscribe_now(instrument), name=f"subscribe_{instrument[0]}")
+
+    async def _subscribe_now(self, instrument: Instrument) -> None:
+        session = self.session
+        if session is None:
+            # The next link-up asks for everything that is wanted.
+            return
+        try:
+            await self._subscribe(session, instrument)
+        except LinkError as error:
+            if session.connected:
+                self._tell_refused(instrument, str(error))
+
+    async def _subscribe(self, session: PlantSession, instrument: Instrument) -> None:
+        if instrument in self._subscribed:
+            return
+        self._subscribed.add(instrument)
+        symbol, exchange = instrument
+        try:
+            await session.request(
+                MARKET_DATA_UPDATE, symbol=symbol, exchange=exchange, request=SUBSCRIBE, update_bits=_UPDATE_BITS
+            )
+        except RequestRefused as refusal:
+            self._tell_refused(instrument, str(refusal))
+
+    def _tell_refused(self, instrument: Instrument, reason: str) -> None:
+        symbol, exchange = instrument
+        self.context.log.error("market_data_refused", symbol=symbol, exchange=exchange, reason=reason)
+        text = f"no market data of {symbol} on {exchange}: {reason}"
+        self.context.alert("market_data_refused", Severity.ERROR, text, symbol=symbol, reason=reason)
+
+    def _pause(self) -> None:
+        if self.session is not None:
+            self.session.pause_reading()
+
+    def _resume(self) -> None:
+        if self.session is not None:
+            self.session.resume_reading()

@@ -1,0 +1,170 @@
+"""Answers as tables and trees for a person; what a program reads is ``--json``."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from nightdesk.console.durations import text_of
+
+WIDTH_WITHOUT_TERMINAL = 160
+_STATE_STYLES = {"running": "green", "parked": "bold red", "unknown": "red", "paused": "yellow", "restarting": "yellow"}
+
+
+def show(renderable: RenderableType) -> None:
+    """Write to standard output; a pipe gets lines wide enough to be complete."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(renderable)
+
+
+def status(result: dict[str, Any]) -> RenderableType:
+    """Everything on one page."""
+    orders = result["orders"]
+    counts = "  ".join(f"{name} {'?' if count is None else count}" for name, count in orders.items())
+    head = Text.assemble(
+        ("mode ", "dim"), result["mode"], ("   trading ", "dim"), result["trading_state"], ("   up ", "dim"),
+        text_of(result["uptime_s"]), ("   orders ", "dim"), counts,
+    )  # fmt: skip
+    return Group(
+        head,
+        _children(result["children"]),
+        _plants(result["plants"]),
+        _strategies(result["strategies"]),
+        positions(result["positions"]),
+    )
+
+
+def tree(result: dict[str, Any]) -> RenderableType:
+    """The supervision tree with each process."""
+    return _tree(result["children"], _node)
+
+
+def planned_tree(children: Sequence[dict[str, Any]]) -> RenderableType:
+    """The tree that a configuration would start; each child with ``id`` and ``what``."""
+    return _tree(
+        children,
+        lambda child: Text.assemble(child["id"].partition("/")[2] or child["id"], ("  " + child["what"], "dim")),
+    )
+
+
+def orders(result: Sequence[dict[str, Any]]) -> RenderableType:
+    """Orders, as the order plant's journal has them."""
+    columns = "strategy,symbol,side,quantity,filled,type,price,trigger,status,client order id,venue order id"
+    table = _table("orders", columns, numbers="quantity,filled,price,trigger")
+    for order in result:
+        table.add_row(
+            order["strategy_id"], order["symbol"], order["side"], str(order["quantity"]),
+            str(order["filled_quantity"]), order["order_type"], _number(order["price"]),
+            _number(order["trigger_price"]), order["status"], order["client_order_id"], order["venue_order_id"] or "",
+        )  # fmt: skip
+    return table
+
+
+def positions(result: Sequence[dict[str, Any]]) -> RenderableType:
+    """Net positions; a row without a strategy is the account's own."""
+    table = _table(
+        "positions",
+        "strategy,symbol,quantity,average,realized,unrealized",
+        numbers="quantity,average,realized,unrealized",
+    )
+    for position in result:
+        table.add_row(
+            position.get("strategy_id") or "(account)", position["symbol"], str(position["quantity"]),
+            _number(position["average_price"]), _number(position["realized_pnl"]),
+            _number(position["unrealized_pnl"]),
+        )  # fmt: skip
+    return table
+
+
+def fills(result: Sequence[dict[str, Any]]) -> RenderableType:
+    """Executions, oldest first as the journal gives them."""
+    columns = "time (UTC),strategy,symbol,side,quantity,price,commission,fill id,client order id"
+    table = _table("fills", columns, numbers="quantity,price,commission")
+    for fill in result:
+        moment = datetime.fromtimestamp(fill["ts_event_ns"] / 1e9, UTC)
+        table.add_row(
+            moment.isoformat(sep=" ", timespec="milliseconds")[:23], fill["strategy_id"], fill["symbol"], fill["side"],
+            str(fill["quantity"]), _number(fill["price"]), _number(fill["commission"]), fill["fill_id"],
+            fill["client_order_id"],
+        )  # fmt: skip
+    return table
+
+
+def done(result: dict[str, Any]) -> RenderableType:
+    """The answer to a command."""
+    return Text(result.get("text") or "done")
+
+
+def _children(children: Sequence[dict[str, Any]]) -> Table:
+    table = _table("children", "id,kind,pid,incarnation,state,restarts,up", numbers="pid,incarnation,restarts,up")
+    for child in children:
+        table.add_row(
+            child["id"], child["kind"], str(child["pid"] or ""), str(child["incarnation"]), _state(child["state"]),
+            str(child["restarts"]), text_of(child["uptime_s"]),
+        )  # fmt: skip
+    return table
+
+
+def _plants(plants: dict[str, dict[str, Any]]) -> Table:
+    table = _table("plants", "plant,connected,last message,messages,reconnects", numbers="messages,reconnects")
+    for name, plant in plants.items():
+        age_s = plant["last_message_age_s"]
+        connected = Text("yes", "green") if plant["connected"] else Text("no", "bold red")
+        age = "" if age_s is None else f"{age_s:.1f} s ago"
+        table.add_row(name, connected, age, str(plant["messages"]), str(plant["reconnects"]))
+    return table
+
+
+def _strategies(strategies: dict[str, dict[str, Any]]) -> Table:
+    table = _table("strategies", "strategy,state,ticks,orders sent,fills", numbers="ticks,orders sent,fills")
+    for name, strategy in strategies.items():
+        table.add_row(
+            name,
+            _state(strategy["state"]),
+            str(strategy["ticks"]),
+            str(strategy["orders_sent"]),
+            str(strategy["fills"]),
+        )
+    return table
+
+
+def _tree(children: Sequence[dict[str, Any]], node: Callable[[dict[str, Any]], RenderableType]) -> Tree:
+    root = Tree("root")
+    branches: dict[str, Tree] = {}
+    for child in children:
+        parent = branches.get(child["id"].partition("/")[0], root)
+        branches[child["id"]] = parent.add(node(child))
+    return root
+
+
+def _node(child: dict[str, Any]) -> RenderableType:
+    text = Text.assemble(f"{_short(child['id'])}  ", _state(child["state"]))
+    if child["pid"]:
+        text.append(f"  pid {child['pid']}, up {text_of(child['uptime_s'])}, {child['restarts']} restarts", "dim")
+    return text
+
+
+def _short(child_id: str) -> str:
+    return child_id.partition("/")[2] or child_id
+
+
+def _table(title: str, columns: str, *, numbers: str = "") -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    right = set(numbers.split(","))
+    for column in columns.split(","):
+        table.add_column(column, justify="right" if column in right else "left")
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, _STATE_STYLES.get(state, ""))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"

@@ -1,0 +1,225 @@
+"""The operator's verbs: each one request to the running system, shown as a table or as JSON."""
+
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import RenderableType
+
+from nightdesk.console import render
+from nightdesk.console.client import request
+from nightdesk.errors import LinkError
+from nightdesk.settings.folders import Folders, is_locked
+from nightdesk.settings.load import DEFAULT_CONFIG, load_folders
+
+ConfigOption = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help=f"The configuration file (default {DEFAULT_CONFIG}).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+ChildArgument = Annotated[str, typer.Argument(metavar="ID", help="A path in the tree, such as plants/ticker.")]
+StrategyArgument = Annotated[str, typer.Argument(metavar="ID", help="A strategy, such as strategies/sma_es.")]
+OneStrategyArgument = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="A strategy; without it, the whole account.")
+]
+ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the log and the journal.")]
+LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="The newest N rows (at most 2000).")]
+
+_POLL_S = 0.1
+
+
+def config_of(context: typer.Context, config: str | None) -> str:
+    """The file named with the verb, else the one named before it, else the default."""
+    return config or context.obj or DEFAULT_CONFIG
+
+
+def status(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the whole system on one page: processes, plants, strategies, positions, orders.
+
+    Example: python run.py status --json
+    """
+    _ask(context, config, as_json, "status", {}, render.status)
+
+
+def tree(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the supervision tree with the process of each child.
+
+    Example: python run.py tree
+    """
+    _ask(context, config, as_json, "tree", {}, render.tree)
+
+
+def pause(
+    context: typer.Context,
+    child_id: StrategyArgument,
+    reason: ReasonOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a strategy's orders; its data keep flowing and its protective orders stay. It lasts until resume.
+
+    Example: python run.py pause strategies/sma_es --reason "news at 14:30"
+    """
+    _ask(context, config, as_json, "pause", {"id": child_id, "reason": reason}, render.done)
+
+
+def resume(
+    context: typer.Context, child_id: StrategyArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Let a paused strategy trade again.
+
+    Example: python run.py resume strategies/sma_es
+    """
+    _ask(context, config, as_json, "resume", {"id": child_id}, render.done)
+
+
+def restart(
+    context: typer.Context, child_id: ChildArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Restart one process, or revive one that is parked; a strategy's code is loaded afresh.
+
+    Example: python run.py restart strategies/sma_es
+    """
+    _ask(context, config, as_json, "restart", {"id": child_id}, render.done)
+
+
+def orders(
+    context: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="Finished orders, too.")] = False,
+    limit: LimitOption = 100,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the working orders.
+
+    Example: python run.py orders --all --limit 20
+    """
+    _ask(context, config, as_json, "orders", {"all": every, "limit": limit}, render.orders)
+
+
+def positions(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the positions of the account and of each strategy.
+
+    Example: python run.py positions
+    """
+    _ask(context, config, as_json, "positions", {}, render.positions)
+
+
+def fills(
+    context: typer.Context, limit: LimitOption = 100, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the newest executions.
+
+    Example: python run.py fills --limit 10
+    """
+    _ask(context, config, as_json, "fills", {"limit": limit}, render.fills)
+
+
+def cancel_all(
+    context: typer.Context,
+    child_id: OneStrategyArgument = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel every working order of the account, or of one strategy.
+
+    Example: python run.py cancel-all strategies/quoter_es
+    """
+    _ask(context, config, as_json, "cancel-all", {"id": child_id}, render.done)
+
+
+def flatten(
+    context: typer.Context,
+    child_id: OneStrategyArgument = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel all orders and close every position at the market, of the account or of one strategy.
+
+    Example: python run.py flatten
+    """
+    _ask(context, config, as_json, "flatten", {"id": child_id}, render.done)
+
+
+def halt(
+    context: typer.Context, reason: ReasonOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Let no order leave any more, whoever sends it; cancels still pass. It lasts until resume-trading.
+
+    Example: python run.py halt --reason "wrong prices"
+    """
+    _ask(context, config, as_json, "halt", {"reason": reason}, render.done)
+
+
+def resume_trading(
+    context: typer.Context, reason: ReasonOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """End a halt.
+
+    Example: python run.py resume-trading
+    """
+    _ask(context, config, as_json, "resume-trading", {"reason": reason}, render.done)
+
+
+def stop(
+    context: typer.Context,
+    reason: ReasonOption = None,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for the end.")] = 60.0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop the system in order and wait until its last process has ended.
+
+    Example: python run.py stop
+    """
+    folders = load_folders(config_of(context, config))
+    result = request(folders, "stop", {"reason": reason})
+    if wait > 0:
+        _wait_for_end(folders, wait)
+    _print(result, as_json, render.done)
+
+
+def _wait_for_end(folders: Folders, timeout_s: float) -> None:
+    waiter = Event()
+    for _ in range(round(timeout_s / _POLL_S)):
+        if not is_locked(folders.state_dir):
+            return
+        waiter.wait(_POLL_S)
+    raise LinkError(f"{folders.name} has not ended within {timeout_s:g} s; look at its log")
+
+
+def _ask(
+    context: typer.Context,
+    config: str | None,
+    as_json: bool,
+    verb: str,
+    arguments: Mapping[str, object],
+    rendered: Callable[[Any], RenderableType],
+) -> None:
+    _print(request(load_folders(config_of(context, config)), verb, arguments), as_json, rendered)
+
+
+def _print(result: Any, as_json: bool, rendered: Callable[[Any], RenderableType]) -> None:
+    if as_json:
+        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+    else:
+        render.show(rendered(result))
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "status": status,
+    "tree": tree,
+    "pause": pause,
+    "resume": resume,
+    "restart": restart,
+    "orders": orders,
+    "positions": positions,
+    "fills": fills,
+    "cancel-all": cancel_all,
+    "flatten": flatten,
+    "halt": halt,
+    "resume-trading": resume_trading,
+    "stop": stop,
+}
+"""Every verb by its name on the command line."""

@@ -1,0 +1,96 @@
+"""What one key alone cannot tell: rules between keys, each with its own complaint."""
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nightdesk.settings.models import ReplaySource, Settings
+from nightdesk.settings.yaml_source import KeyPath
+
+Complaint = tuple[KeyPath, str]
+
+
+def complaints(settings: Settings) -> Iterator[Complaint]:
+    """Every rule that the settings break, in the order of the file's usual layout."""
+    yield from _mode(settings)
+    yield from _gateway(settings)
+    yield from _names(settings)
+    yield from _instruments(settings)
+    yield from _files(settings)
+
+
+def _mode(settings: Settings) -> Iterator[Complaint]:
+    if settings.mode == "sim":
+        for key in ("gateway", "credentials"):
+            if getattr(settings, key) is not None:
+                yield (key,), "mode sim trades on the embedded exchange only; remove this, or set mode: paper"
+        return
+    if settings.exchange is not None:
+        yield ("exchange",), f"mode {settings.mode} trades through a gateway; remove exchange, or set mode: sim"
+    for key in ("gateway", "credentials"):
+        if getattr(settings, key) is None:
+            yield (), f"mode {settings.mode} needs {key}; copy that part from config/{settings.mode}.yaml"
+
+
+def _gateway(settings: Settings) -> Iterator[Complaint]:
+    if settings.gateway is None:
+        return
+    path: KeyPath = ("gateway", "url")
+    try:
+        url = urlsplit(settings.gateway.url)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        yield path, "is not an address; write wss://HOST:PORT"
+        return
+    if url.scheme not in ("ws", "wss") or not host:
+        yield path, "must be an address of the form wss://HOST:PORT"
+    elif url.username or url.password:
+        yield path, "must not contain a user or password; put them under credentials"
+    elif url.scheme == "ws" and not _is_loopback(host):
+        yield path, "ws:// would send the password in clear text off this machine; write wss://"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _names(settings: Settings) -> Iterator[Complaint]:
+    for section in ("strategies", "alerts"):
+        names: set[str] = set()
+        for index, child in enumerate(getattr(settings, section)):
+            if child.name in names:
+                yield (section, index, "name"), f"a second child is named {child.name}; give each its own name"
+            names.add(child.name)
+
+
+def _instruments(settings: Settings) -> Iterator[Complaint]:
+    symbols: set[str] = set()
+    for index, instrument in enumerate(settings.instruments):
+        if instrument.symbol in symbols:
+            yield ("instruments", index, "symbol"), f"{instrument.symbol} is given twice; remove one of them"
+        symbols.add(instrument.symbol)
+    known = ", ".join(sorted(symbols))
+    for index, strategy in enumerate(settings.strategies):
+        for place, symbol in enumerate(strategy.symbols):
+            if symbol not in symbols:
+                path: KeyPath = ("strategies", index, "symbols", place)
+                yield path, f"{symbol} is not among the instruments ({known}); add it there or mend it here"
+    source = settings.exchange.source if settings.exchange else None
+    if isinstance(source, ReplaySource) and source.symbol not in symbols:
+        text = f"{source.symbol} is not among the instruments ({known}); add it there or mend it here"
+        yield ("exchange", "source", "symbol"), text
+
+
+def _files(settings: Settings) -> Iterator[Complaint]:
+    if settings.gateway and settings.gateway.ca_file and not Path(settings.gateway.ca_file).is_file():
+        yield ("gateway", "ca_file"), f"{settings.gateway.ca_file} does not exist; mend the path or remove the key"
+    source = settings.exchange.source if settings.exchange else None
+    if isinstance(source, ReplaySource) and not Path(source.path).is_file():
+        yield ("exchange", "source", "path"), f"{source.path} does not exist; mend the path of the recorded tape"
+    for index, strategy in enumerate(settings.strategies):
+        if strategy.path is not None and not Path(strategy.path).is_dir():
+            yield ("strategies", index, "path"), f"{strategy.path} is not a folder; name the folder the module is in"

@@ -1,0 +1,264 @@
+"""History for the exchange's clients: past trades and bars, bounded in memory, and the closing of live bars."""
+
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+from nightdesk.messages.enums import AggressorSide, BarUnit
+from nightdesk.simulator.model import Traded
+
+TICKS_KEPT_MAX = 100_000
+SECOND_BARS_KEPT_MAX = 43_200
+"""Twelve hours of one-second bars with trades."""
+MINUTE_BARS_KEPT_MAX = 43_200
+"""Thirty days of one-minute bars."""
+DAY_BARS_KEPT_MAX = 1_000
+
+_SECOND_NS = 1_000_000_000
+_UNIT_S = {BarUnit.SECOND: 1, BarUnit.MINUTE: 60, BarUnit.DAY: 86_400}
+_KEPT_MAX = {
+    BarUnit.SECOND: SECOND_BARS_KEPT_MAX,
+    BarUnit.MINUTE: MINUTE_BARS_KEPT_MAX,
+    BarUnit.DAY: DAY_BARS_KEPT_MAX,
+}
+
+
+class BarState(msgspec.Struct, frozen=True):
+    """One bar. ``ts_start_s <= trade's second < ts_end_s``; the wire's marker of an intraday bar is its end.
+
+    A tick bar (``unit`` TICK, ``period`` trades each) starts at its first trade's second and ends at its last one's.
+    A day is a day of UTC: the exchange has no calendar of sessions yet.
+    """
+
+    symbol: str
+    exchange: str
+    unit: BarUnit
+    period: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    bid_volume: int
+    """Volume of sell aggressors (traded at the bid); ``ask_volume`` of buy aggressors."""
+    ask_volume: int
+    trades: int
+    ts_start_s: int
+    ts_end_s: int
+
+
+class _Bar:
+    """A bar being built."""
+
+    __slots__ = ("ask_volume", "bid_volume", "close", "high", "last_s", "low", "open", "start_s", "trades", "volume")
+
+    def __init__(self, start_s: int, price: float) -> None:
+        self.start_s = self.last_s = start_s
+        self.open = self.high = self.low = self.close = price
+        self.volume = self.bid_volume = self.ask_volume = self.trades = 0
+
+    def add(self, trade: Traded) -> None:
+        price = trade.price
+        if price > self.high:
+            self.high = price
+        if price < self.low:
+            self.low = price
+        self.close = price
+        self.last_s = trade.ts_ns // _SECOND_NS
+        self.volume += trade.quantity
+        self.trades += 1
+        if trade.aggressor is AggressorSide.BUY:
+            self.ask_volume += trade.quantity
+        elif trade.aggressor is AggressorSide.SELL:
+            self.bid_volume += trade.quantity
+
+    def join(self, later: "_Bar") -> None:
+        """Take in a bar that follows this one."""
+        self.high = max(self.high, later.high)
+        self.low = min(self.low, later.low)
+        self.close = later.close
+        self.last_s = later.last_s
+        self.volume += later.volume
+        self.bid_volume += later.bid_volume
+        self.ask_volume += later.ask_volume
+        self.trades += later.trades
+
+    def copy(self, start_s: int) -> "_Bar":
+        twin = _Bar(start_s, self.open)
+        twin.join(self)
+        return twin
+
+
+class _Series:
+    """One instrument's prints and its bars of one second, one minute and one day."""
+
+    def __init__(self, exchange: str) -> None:
+        self.exchange = exchange
+        self.ticks: deque[Traded] = deque(maxlen=TICKS_KEPT_MAX)
+        self.base: dict[BarUnit, deque[_Bar]] = {unit: deque(maxlen=kept) for unit, kept in _KEPT_MAX.items()}
+        self.live: dict[tuple[BarUnit, int], _Bar | None] = {}
+
+    def add(self, trade: Traded) -> None:
+        self.ticks.append(trade)
+        second = trade.ts_ns // _SECOND_NS
+        for unit, bars in self.base.items():
+            start_s = second - second % _UNIT_S[unit]
+            if not bars or bars[-1].start_s != start_s:
+                bars.append(_Bar(start_s, trade.price))
+            bars[-1].add(trade)
+
+
+class BarStore:
+    """Trades and bars of all instruments.
+
+    A tape that is played again starts earlier than what is held; its instrument's history is then begun anew, so that
+    times in an answer never go backwards.
+    """
+
+    def __init__(self) -> None:
+        self._series: dict[str, _Series] = {}
+        self._watchers: dict[tuple[str, BarUnit, int], int] = {}
+        self._second = 0
+
+    def add(self, trade: Traded) -> list[BarState]:
+        """Take a print; returns the watched bars that it closes (a bar closes when time passes its end).
+
+        A tick bar closes with its last trade. A print without quantity is not history.
+        """
+        series = self._series.get(trade.symbol)
+        if series is None or (series.ticks and trade.ts_ns < series.ticks[-1].ts_ns):
+            before, series = series, _Series(trade.exchange)
+            if before is not None:
+                series.live = dict.fromkeys(before.live)
+            self._series[trade.symbol] = series
+            self._rewatch(trade.symbol, series)
+        if trade.quantity <= 0:
+            return []
+        self._second = trade.ts_ns // _SECOND_NS
+        closed = self._close_until(trade.symbol, series, self._second)
+        series.add(trade)
+        for (unit, period), bar in series.live.items():
+            closed += _feed(series, trade, unit, period, bar)
+        return closed
+
+    def advance(self, now_ns: int) -> list[BarState]:
+        """Market time has come to ``now_ns``: the watched bars that ended by then."""
+        second = self._second = now_ns // _SECOND_NS
+        return [bar for symbol, series in self._series.items() for bar in self._close_until(symbol, series, second)]
+
+    def watch(self, symbol: str, unit: BarUnit, period: int) -> None:
+        """Report this bar's closes from ``add`` and ``advance``; counted, so that two watchers need two unwatches."""
+        key = (symbol, unit, _checked(period))
+        self._watchers[key] = self._watchers.get(key, 0) + 1
+        if symbol in self._series:
+            self._rewatch(symbol, self._series[symbol])
+
+    def unwatch(self, symbol: str, unit: BarUnit, period: int) -> None:
+        """Take one watcher away; more than there were are ignored."""
+        key = (symbol, unit, period)
+        count = self._watchers.pop(key, 0)
+        if count > 1:
+            self._watchers[key] = count - 1
+        elif symbol in self._series:
+            self._series[symbol].live.pop((unit, period), None)
+
+    def bars(self, symbol: str, unit: BarUnit, period: int, start_s: int, finish_s: int) -> list[BarState]:
+        """Closed bars and the present one whose *end* is in ``[start_s, finish_s]``, oldest first; empty ones absent.
+
+        ``period`` counts units; bars of several start at multiples of their length since the epoch. For TICK it counts
+        trades, beginning with the oldest that is held.
+        """
+        series = self._series.get(symbol)
+        if series is None:
+            return []
+        built = _tick_bars(series, period) if unit is BarUnit.TICK else _time_bars(series, unit, _checked(period))
+        states = [_state(symbol, series, unit, period, bar) for bar in built]
+        return [state for state in states if start_s <= state.ts_end_s <= finish_s]
+
+    def ticks(self, symbol: str, start_s: int, finish_s: int) -> list[Traded]:
+        """Prints with their second in ``[start_s, finish_s]``, oldest first."""
+        series = self._series.get(symbol)
+        if series is None:
+            return []
+        return [tick for tick in series.ticks if start_s <= tick.ts_ns // _SECOND_NS <= finish_s]
+
+    def _rewatch(self, symbol: str, series: _Series) -> None:
+        for watched, unit, period in self._watchers:
+            if watched == symbol:
+                # A bar that has begun is reported whole, also to whoever asks in its middle.
+                series.live.setdefault((unit, period), self._present(series, unit, period))
+
+    def _present(self, series: _Series, unit: BarUnit, period: int) -> _Bar | None:
+        if unit is BarUnit.TICK:
+            return None
+        bars = _time_bars(series, unit, period)
+        return bars[-1] if bars and bars[-1].start_s + period * _UNIT_S[unit] > self._second else None
+
+    def _close_until(self, symbol: str, series: _Series, second: int) -> list[BarState]:
+        closed = []
+        for (unit, period), bar in series.live.items():
+            if bar is None or unit is BarUnit.TICK or bar.start_s + period * _UNIT_S[unit] > second:
+                continue
+            closed.append(_state(symbol, series, unit, period, bar))
+            series.live[unit, period] = None
+        return closed
+
+
+def _checked(period: int) -> int:
+    if period < 1:
+        raise ValueError(f"a bar's period must be at least 1, not {period}")
+    return period
+
+
+def _feed(series: _Series, trade: Traded, unit: BarUnit, period: int, bar: _Bar | None) -> list[BarState]:
+    """Add a print to a live bar; the bar itself if it is a tick bar and now full."""
+    second = trade.ts_ns // _SECOND_NS
+    if bar is None:
+        length_s = period * _UNIT_S.get(unit, 0)
+        bar = series.live[unit, period] = _Bar(second - second % length_s if length_s else second, trade.price)
+    bar.add(trade)
+    if unit is not BarUnit.TICK or bar.trades < period:
+        return []
+    series.live[unit, period] = None
+    return [_state(trade.symbol, series, unit, period, bar)]
+
+
+def _time_bars(series: _Series, unit: BarUnit, period: int) -> list[_Bar]:
+    length_s = period * _UNIT_S[unit]
+    built: list[_Bar] = []
+    for bar in series.base[unit]:
+        start_s = bar.start_s - bar.start_s % length_s
+        if built and built[-1].start_s == start_s:
+            built[-1].join(bar)
+        else:
+            built.append(bar.copy(start_s))
+    return built
+
+
+def _tick_bars(series: _Series, period: int) -> Iterable[_Bar]:
+    built: list[_Bar] = []
+    for trade in series.ticks:
+        if not built or built[-1].trades == _checked(period):
+            built.append(_Bar(trade.ts_ns // _SECOND_NS, trade.price))
+        built[-1].add(trade)
+    return built
+
+
+def _state(symbol: str, series: _Series, unit: BarUnit, period: int, bar: _Bar) -> BarState:
+    return BarState(
+        symbol=symbol,
+        exchange=series.exchange,
+        unit=unit,
+        period=period,
+        open=bar.open,
+        high=bar.high,
+        low=bar.low,
+        close=bar.close,
+        volume=bar.volume,
+        bid_volume=bar.bid_volume,
+        ask_volume=bar.ask_volume,
+        trades=bar.trades,
+        ts_start_s=bar.start_s,
+        ts_end_s=bar.last_s if unit is BarUnit.TICK else bar.start_s + period * _UNIT_S[unit],
+    )

@@ -1,0 +1,205 @@
+"""The exchange as a whole: the venue, its log and history, the market's motor, and everybody who is connected."""
+
+from collections.abc import Sequence, Set
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from nightdesk.clocks import Clock
+from nightdesk.simulator.bars import BarStore
+from nightdesk.simulator.drive import AS_FAST_AS_TAKEN, MarketDrive
+from nightdesk.simulator.flow import Flow
+from nightdesk.simulator.log import ExchangeLog
+from nightdesk.simulator.model import OrderEventKind, OrderHappened, Product, Quoted, Traded, VenueEvent
+from nightdesk.simulator.plant_history import BarFeed
+from nightdesk.simulator.plant_order import OrderFeed
+from nightdesk.simulator.plant_pnl import PnlFeed, account_update, instrument_update
+from nightdesk.simulator.plant_ticker import MarketFeed
+from nightdesk.simulator.reference import Catalog
+from nightdesk.simulator.session import Session, User
+from nightdesk.simulator.venue import Venue
+
+HEARTBEAT_GRACE_S = 10.0
+"""A client is dropped when it has sent nothing for the heartbeat interval and this; no source states the real one."""
+
+LOGIN_DEADLINE_S = 30.0
+"""A connection that has not logged in by then, or was refused and lingers, is closed."""
+
+MARK_INTERVAL_S = 1.0
+"""Open positions are marked to the market at most so often."""
+
+_CHANGES_POSITION = frozenset(
+    {OrderEventKind.FILLED, OrderEventKind.OPENED, OrderEventKind.MODIFIED, OrderEventKind.COMPLETED}
+)
+
+
+class ExchangeSetup(msgspec.Struct, frozen=True):
+    """How the exchange runs; ``played_symbol`` is the contract of a recorded tape, None for a synthetic market."""
+
+    system_name: str
+    products: tuple[Product, ...]
+    users: tuple[User, ...]
+    speed: float = 1.0
+    played_symbol: str | None = None
+    heartbeat_interval_s: float = 60.0
+    heartbeat_grace_s: float = HEARTBEAT_GRACE_S
+    login_deadline_s: float = LOGIN_DEADLINE_S
+
+
+class Exchange:
+    """Everything happens on one event loop; ``publish`` and the handlers never wait."""
+
+    def __init__(
+        self,
+        setup: ExchangeSetup,
+        *,
+        venue: Venue,
+        flow: Flow,
+        bars: BarStore,
+        exchange_log: ExchangeLog,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self.system_name = setup.system_name
+        self.is_lossless = setup.speed == AS_FAST_AS_TAKEN
+        """The market waits for those who listen to it."""
+        self.heartbeat_interval_s = setup.heartbeat_interval_s
+        self.users = {user.name: user for user in setup.users}
+        self.catalog = Catalog(setup.products)
+        self.venue = venue
+        self.bars = bars
+        self.clock = clock
+        self.logger = logger
+        self.market_feed = MarketFeed(lambda: self.drive.subscriptions_changed())
+        self.order_feed = OrderFeed()
+        self.bar_feed = BarFeed()
+        self.pnl_feed = PnlFeed()
+        self._setup = setup
+        self._log = exchange_log
+        self._sessions: set[Session] = set()
+        self._sessions_counted = 0
+        self._marked_s = clock.monotonic_s()
+        self._is_mark_due = False
+        self._moved: set[str] = set()
+        """Accounts whose working orders changed since the last marks."""
+        self.drive = MarketDrive(
+            flow,
+            speed=setup.speed,
+            starts_when_wanted=setup.speed == AS_FAST_AS_TAKEN or setup.played_symbol is not None,
+            clock=clock,
+            apply=self._apply,
+            is_wanted=lambda: bool(self.market_feed.subscribers(setup.played_symbol)),
+            changes=lambda: self.market_feed.changes,
+            room=self._room,
+        )
+
+    @property
+    def sessions(self) -> Set[Session]:
+        """The open connections."""
+        return self._sessions
+
+    def now_ns(self) -> int:
+        """Market time, with which orders and ticks are stamped."""
+        return self.drive.now_ns()
+
+    def next_session_number(self) -> int:
+        """Counts logins."""
+        self._sessions_counted += 1
+        return self._sessions_counted
+
+    def admit(self, session: Session) -> None:
+        """A connection was opened."""
+        self._sessions.add(session)
+
+    def forget(self, session: Session) -> None:
+        """A connection ended, or its session did."""
+        self._sessions.discard(session)
+        self.market_feed.forget(session)
+        self.order_feed.forget(session)
+        self.pnl_feed.forget(session)
+        for key in self.bar_feed.forget(session):
+            self.bars.unwatch(*key)
+
+    def record(self, events: Sequence[VenueEvent]) -> None:
+        """Make sure of what happened before anybody is told of it."""
+        self._log.append(events)
+
+    def publish(self, events: Sequence[VenueEvent], *, canceled_by_request: Set[str] = frozenset()) -> None:
+        """Tell the subscribers; ``canceled_by_request`` are the orders that a client's cancel ended."""
+        for event in events:
+            if isinstance(event, Quoted):
+                self.market_feed.quote(event)
+            elif isinstance(event, Traded):
+                self.market_feed.trade(event)
+                self._is_mark_due = True
+                for bar in self.bars.add(event):
+                    self.bar_feed.closed(bar)
+            else:
+                is_requested = event.kind is OrderEventKind.CANCELED and event.order.basket_id in canceled_by_request
+                self.order_feed.order_happened(event, is_requested_cancel=is_requested)
+                if event.kind is OrderEventKind.FILLED:
+                    self._send_position(event)
+                elif event.kind in _CHANGES_POSITION:
+                    self._moved.add(event.order.terms.account_id)
+
+    async def run_market(self) -> None:
+        """Until the tape ends; orders still rest and positions can still be read after that."""
+        await self.drive.run()
+        self.logger.info("exchange_tape_ended", steps=self.drive.steps)
+
+    def housekeep(self) -> None:
+        """What time itself brings: silent clients are dropped, bars close, positions are marked."""
+        now_s = self.clock.monotonic_s()
+        for session in list(self._sessions):
+            is_in = session.plant is not None
+            limit_s = (
+                self._setup.heartbeat_interval_s + self._setup.heartbeat_grace_s
+                if is_in
+                else self._setup.login_deadline_s
+            )
+            if now_s - session.last_heard_s > limit_s:
+                self.logger.info("exchange_client_silent", user=session.user_name, limit_s=limit_s)
+                session.outlet.abort()
+                self.forget(session)
+        self.close_bars()
+        if (self._is_mark_due or self._moved) and now_s - self._marked_s >= MARK_INTERVAL_S:
+            self._marked_s = now_s
+            for account_id in self.pnl_feed.accounts:
+                self._mark(account_id)
+            self._is_mark_due = False
+            self._moved.clear()
+
+    def close_bars(self) -> None:
+        """Send the live bars that market time has left behind."""
+        for bar in self.bars.advance(self.now_ns()):
+            self.bar_feed.closed(bar)
+
+    def _apply(self, events: list[VenueEvent]) -> None:
+        self.record(events)
+        self.publish(events)
+
+    async def _room(self) -> None:
+        for session in self.market_feed.subscribers(self._setup.played_symbol):
+            await session.outlet.room()
+
+    def _send_position(self, filled: OrderHappened) -> None:
+        account_id = filled.order.terms.account_id
+        if account_id not in self.pnl_feed.accounts:
+            return
+        positions = self.venue.positions(account_id)
+        traded = [each for each in positions if each.symbol == filled.order.terms.symbol]
+        account = self.venue.account(account_id)
+        payloads = [instrument_update(position, filled.ts_ns) for position in traded]
+        self.pnl_feed.send(account_id, [*payloads, account_update(account, positions, filled.ts_ns)])
+
+    def _mark(self, account_id: str) -> None:
+        positions = self.venue.positions(account_id)
+        account = self.venue.account(account_id)
+        now_ns = self.now_ns()
+        open_positions = [
+            instrument_update(position, now_ns)
+            for position in positions
+            if position.net_quantity or position.working_buy_quantity or position.working_sell_quantity
+        ]
+        if open_positions or account_id in self._moved:
+            self.pnl_feed.send(account_id, [*open_positions, account_update(account, positions, now_ns)])

@@ -1,0 +1,126 @@
+"""Accounts at the exchange: positions, realized and open profit, commission, in exact integers.
+
+Money inside is micro-dollars: a tick of some contracts is worth half a cent's fraction (ZN: 15.625 dollars), which
+cents cannot hold. The open cost of a position is kept, not its average price; a part that is closed takes its rounded
+share of the cost away and leaves the rest, so that realized profit of a closed position is exact whatever the order
+of fills.
+"""
+
+from fractions import Fraction
+
+from nightdesk.simulator.model import Product
+
+MICROS_PER_DOLLAR = 1_000_000
+
+
+class Scale:
+    """One product's conversions between the border's floats and the inside's whole ticks and micro-dollars."""
+
+    __slots__ = ("_denominator", "_numerator", "commission_micros", "tick_micros", "tick_size")
+
+    def __init__(self, product: Product) -> None:
+        tick = Fraction(str(product.tick_size))
+        self._numerator, self._denominator = tick.numerator, tick.denominator
+        self.tick_size = product.tick_size
+        self.tick_micros = round(tick * Fraction(str(product.point_value)) * MICROS_PER_DOLLAR)
+        self.commission_micros = round(Fraction(str(product.commission)) * MICROS_PER_DOLLAR)
+
+    def price(self, ticks: int) -> float:
+        """The price as the nearest float to its decimal form."""
+        return ticks * self._numerator / self._denominator
+
+    def average(self, ticks: int, quantity: int) -> float:
+        """The average price of a sum of ticks over a quantity; 0.0 for no quantity."""
+        return ticks * self._numerator / (self._denominator * quantity) if quantity else 0.0
+
+    def ticks(self, price: float) -> int | None:
+        """The price in whole ticks; None when it is not on a tick or not a number."""
+        if price != price or price in (float("inf"), float("-inf")):
+            return None
+        exact = price * self._denominator / self._numerator
+        nearest = round(exact)
+        return nearest if abs(exact - nearest) < 1e-6 else None
+
+
+class Position:
+    """One account's net position in one contract."""
+
+    __slots__ = ("bought", "commission_micros", "cost_micros", "net", "realized_micros", "scale", "sold")
+
+    def __init__(self, scale: Scale) -> None:
+        self.scale = scale
+        self.net = 0
+        self.cost_micros = 0
+        self.bought = 0
+        self.sold = 0
+        self.realized_micros = 0
+        self.commission_micros = 0
+
+    def apply(self, signed_quantity: int, price_ticks: int) -> None:
+        """Book a fill: positive quantity bought, negative sold."""
+        tick_micros = self.scale.tick_micros
+        closing = 0
+        if self.net and (signed_quantity > 0) != (self.net > 0):
+            closing = min(abs(signed_quantity), abs(self.net)) * (1 if signed_quantity > 0 else -1)
+            released = self.cost_micros * -closing // self.net
+            self.cost_micros -= released
+            self.net += closing
+            self.realized_micros += -closing * price_ticks * tick_micros - released
+        opening = signed_quantity - closing
+        self.net += opening
+        self.cost_micros += opening * price_ticks * tick_micros
+        if signed_quantity > 0:
+            self.bought += signed_quantity
+        else:
+            self.sold -= signed_quantity
+        self.commission_micros += abs(signed_quantity) * self.scale.commission_micros
+
+    @property
+    def average_price(self) -> float:
+        """The average price of what is open; 0.0 when flat."""
+        if not self.net:
+            return 0.0
+        return self.scale.average(self.cost_micros, self.net * self.scale.tick_micros)
+
+    def unrealized_micros(self, mark_ticks: int | None) -> int:
+        """Open profit at the mark; 0 while no price is known."""
+        if mark_ticks is None:
+            return 0
+        return self.net * mark_ticks * self.scale.tick_micros - self.cost_micros
+
+
+class Ledger:
+    """All accounts' positions."""
+
+    def __init__(self, accounts: tuple[str, ...], starting_balance: float) -> None:
+        self._starting_micros = round(starting_balance * MICROS_PER_DOLLAR)
+        self._positions: dict[str, dict[str, Position]] = {account: {} for account in accounts}
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return tuple(self._positions)
+
+    def add_account(self, account_id: str) -> None:
+        """Make sure that the account exists."""
+        self._positions.setdefault(account_id, {})
+
+    def position(self, account_id: str, symbol: str, scale: Scale) -> Position:
+        """The account's position in the contract, flat if there was none."""
+        positions = self._positions[account_id]
+        if symbol not in positions:
+            positions[symbol] = Position(scale)
+        return positions[symbol]
+
+    def positions(self, account_id: str) -> dict[str, Position]:
+        """The account's positions by symbol."""
+        return self._positions[account_id]
+
+    def balance_micros(self, account_id: str) -> int:
+        """Starting balance plus realized profit less commission."""
+        booked = (p.realized_micros - p.commission_micros for p in self._positions[account_id].values())
+        return self._starting_micros + sum(booked)
+
+
+def dollars(micros: int) -> float:
+    """Micro-dollars as dollars, for the border."""
+    return micros / MICROS_PER_DOLLAR

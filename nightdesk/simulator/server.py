@@ -1,0 +1,101 @@
+"""The sockets: a WebSocket server over TLS on the loopback, and the tasks that keep an exchange going."""
+
+import asyncio
+import contextlib
+import logging
+from types import TracebackType
+from typing import Self
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from nightdesk.simulator.certificates import Certificates
+from nightdesk.simulator.engine import Exchange
+from nightdesk.simulator.gateway import receive
+from nightdesk.simulator.outlet import BACKLOG_BYTES_LOW, Outlet
+from nightdesk.simulator.session import Session
+from nightdesk.simulator.wire import FRAME_BYTES_MAX
+
+HOST = "127.0.0.1"
+HOUSEKEEPING_S = 0.25
+
+_SOCKETS_LOG = logging.getLogger("nightdesk.simulator.sockets")
+_SOCKETS_LOG.setLevel(logging.WARNING)
+# What knocks at the port without being a WebSocket client is nothing that anybody has to mend.
+_SOCKETS_LOG.addFilter(lambda record: record.msg != "opening handshake failed")
+
+
+class ExchangeServer:
+    """An async context: listening inside, closed outside."""
+
+    def __init__(self, exchange: Exchange, certificates: Certificates, port: int) -> None:
+        self._exchange = exchange
+        self._certificates = certificates
+        self._port = port
+        self._server: Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"wss://{HOST}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await serve(
+            self._serve_client,
+            HOST,
+            self._port,
+            ssl=self._certificates.server_context,
+            compression=None,
+            max_size=FRAME_BYTES_MAX,
+            # Liveness is the protocol's own heartbeat; clients' pings are answered by the library.
+            ping_interval=None,
+            write_limit=BACKLOG_BYTES_LOW,
+            close_timeout=1.0,
+            logger=_SOCKETS_LOG,
+        )
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+        self._tasks = [
+            asyncio.create_task(self._exchange.run_market(), name="market"),
+            asyncio.create_task(self._housekeep(), name="housekeeping"),
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def run(self) -> None:
+        """Until cancelled; raises what the market or the housekeeping raised. The end of a tape is not the end."""
+        await asyncio.gather(*self._tasks)
+
+    async def _housekeep(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self._exchange.housekeep()
+
+    async def _serve_client(self, connection: ServerConnection) -> None:
+        exchange = self._exchange
+        outlet = Outlet(connection)
+        session = Session(exchange, outlet, exchange.clock.monotonic_s())
+        exchange.admit(session)
+        writer = asyncio.create_task(outlet.run(), name="writer")
+        try:
+            while not outlet.closed:
+                receive(session, await connection.recv())
+        except ConnectionClosed:
+            pass
+        else:
+            # Closing is the writer's: what was answered before goes out first.
+            await writer
+        finally:
+            exchange.forget(session)
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writer

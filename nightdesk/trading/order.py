@@ -1,0 +1,200 @@
+"""One order as the order plant knows it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from nightdesk.messages import (
+    ClientOrderId,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    Side,
+    StrategyId,
+    TimeInForce,
+    VenueOrderId,
+)
+from nightdesk.trading.broker import BrokerUpdate, FillKey
+from nightdesk.trading.order_transitions import FINAL, Step
+from nightdesk.trading.units import from_nanos, to_nanos
+
+
+class Operation(StrEnum):
+    """What was asked of the broker about an order and is not answered yet; at most one at a time."""
+
+    SUBMIT = "SUBMIT"
+    MODIFY = "MODIFY"
+    CANCEL = "CANCEL"
+
+
+class Purpose(StrEnum):
+    """Why an order exists."""
+
+    STRATEGY = "STRATEGY"
+    EXIT = "EXIT"
+    """The one closing order of a flatten."""
+    EXTERNAL = "EXTERNAL"
+    """Sent by somebody else on our account."""
+
+
+_TRIGGERED_AS = {
+    OrderType.STOP_MARKET: OrderType.MARKET,
+    OrderType.MARKET_IF_TOUCHED: OrderType.MARKET,
+    OrderType.STOP_LIMIT: OrderType.LIMIT,
+    OrderType.LIMIT_IF_TOUCHED: OrderType.LIMIT,
+}
+
+
+class Terms(NamedTuple):
+    """The terms that a modification can change; ``quantity`` is the whole order, filled part included."""
+
+    quantity: int
+    price: float | None
+    trigger_price: float | None
+
+
+@dataclass(slots=True)
+class Change:
+    """One thing that a broker report made new; the order plant turns it into an event."""
+
+    step: Step
+    update: BrokerUpdate
+    is_new_status: bool
+    is_overfill: bool = False
+
+
+@dataclass(slots=True)
+class Order:
+    """Mutable; only the order table and the order plant's own modules change it."""
+
+    client_order_id: ClientOrderId
+    strategy_id: StrategyId
+    account_id: str
+    symbol: str
+    exchange: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    quantity: int
+    price: float | None
+    trigger_price: float | None
+    protective: bool
+    purpose: Purpose
+    fencing_epoch: int
+    connection_epoch: int
+    broker_ts_ns: int
+    """The newest broker time known when the intent was made; replays of executions start there."""
+    ts_init_ns: int
+    status: OrderStatus = OrderStatus.INITIALIZED
+    venue_order_id: VenueOrderId | None = None
+    filled_quantity: int = 0
+    filled_cost_nanos: int = 0
+    reported_filled: int = 0
+    """The broker's own total, which only grows; more than ``filled_quantity`` means that executions are missing."""
+    triggered: bool = False
+    tombstone: bool = False
+    """Declared as never received; if the broker shows it later, its fills count and the rest is canceled."""
+    text: str = ""
+    ts_last_ns: int = 0
+    terms_ts_ns: int = 0
+    quantity_max: int = 0
+    """The most that we ever asked for; more than that filled is an overfill."""
+    fill_keys: set[FillKey] = field(default_factory=set)
+    operation: Operation | None = None
+    operation_deadline_s: float = 0.0
+    pending_terms: Terms | None = None
+    cancel_wanted: bool = False
+    """A cancel is due as soon as the order can be canceled (no broker's id yet, or another operation in flight)."""
+    misses: int = 0
+    """How many complete answers of the broker in a row did not show this order."""
+    first_miss_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.quantity_max = max(self.quantity_max, self.quantity)
+        self.ts_last_ns = max(self.ts_last_ns, self.ts_init_ns)
+
+    @property
+    def is_final(self) -> bool:
+        """The order is over; only late fills can still change it."""
+        return self.status in FINAL
+
+    @property
+    def leaves_quantity(self) -> int:
+        """What can still fill."""
+        return 0 if self.is_final else max(0, self.quantity - self.filled_quantity)
+
+    @property
+    def missing_quantity(self) -> int:
+        """What the broker reported as filled and no execution accounts for yet."""
+        return max(0, self.reported_filled - self.filled_quantity)
+
+    @property
+    def exposure(self) -> int:
+        """The worst case: all that may still be booked, with the larger quantity while a change is on its way."""
+        if self.is_final:
+            return self.missing_quantity
+        pending = self.pending_terms.quantity if self.pending_terms is not None else 0
+        return max(self.missing_quantity, max(self.quantity, pending) - self.filled_quantity, 0)
+
+    @property
+    def average_price(self) -> float | None:
+        """The average of the executions, None before the first."""
+        if not self.filled_quantity:
+            return None
+        return from_nanos(self.filled_cost_nanos) / self.filled_quantity
+
+    def resting_status(self) -> OrderStatus:
+        """The status of an order that works with nothing in flight, from what has happened to it."""
+        if self.filled_quantity:
+            return OrderStatus.PARTIALLY_FILLED
+        return OrderStatus.TRIGGERED if self.triggered else OrderStatus.ACCEPTED
+
+    def present_type(self) -> OrderType:
+        """The type it has now: a triggered stop works as the order that it became."""
+        return _TRIGGERED_AS.get(self.order_type, self.order_type) if self.triggered else self.order_type
+
+    def terms(self) -> Terms:
+        """The terms that hold now."""
+        return Terms(self.quantity, self.price, self.trigger_price)
+
+    def request_terms(self, terms: Terms) -> None:
+        """Note the terms of a change that goes to the broker."""
+        self.pending_terms = terms
+        self.operation = Operation.MODIFY
+        self.quantity_max = max(self.quantity_max, terms.quantity)
+
+    def take_terms(self, terms: Terms, ts_event_ns: int) -> None:
+        """Replace the terms by those that the broker holds since ``ts_event_ns``."""
+        self.quantity, self.price, self.trigger_price = terms
+        self.terms_ts_ns = ts_event_ns
+
+    def book_fill(self, key: FillKey, quantity: int, price: float) -> None:
+        """Count one execution whose key was not seen before."""
+        self.fill_keys.add(key)
+        self.filled_quantity += quantity
+        self.filled_cost_nanos += quantity * to_nanos(price)
+        self.reported_filled = max(self.reported_filled, self.filled_quantity)
+
+    def report(self) -> OrderReport:
+        """The order as others may see it."""
+        return OrderReport(
+            client_order_id=self.client_order_id,
+            venue_order_id=self.venue_order_id,
+            strategy_id=self.strategy_id,
+            symbol=self.symbol,
+            exchange=self.exchange,
+            side=self.side,
+            order_type=self.order_type,
+            time_in_force=self.time_in_force,
+            status=self.status,
+            quantity=self.quantity,
+            filled_quantity=self.filled_quantity,
+            leaves_quantity=self.leaves_quantity,
+            price=self.price,
+            trigger_price=self.trigger_price,
+            average_price=self.average_price,
+            protective=self.protective,
+            ts_init_ns=self.ts_init_ns,
+            ts_last_ns=self.ts_last_ns,
+            text=self.text,
+        )

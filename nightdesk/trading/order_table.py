@@ -1,0 +1,229 @@
+"""Orders and their states: one visible table of transitions, and the exposure that the orders carry.
+
+Pure: no clock, no files. The order plant commits what changed before it tells anybody.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+
+from nightdesk.errors import InvariantError
+from nightdesk.messages import ClientOrderId, OrderStatus, Side, StrategyId, VenueOrderId
+from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate, UpdateKind
+from nightdesk.trading.order import Change, Order, Purpose, Terms
+from nightdesk.trading.order_transitions import FINAL, TRANSITIONS, Step
+
+FINISHED_KEPT_MAX = 2_000
+"""Finished orders that stay in memory for late reports; older ones are read back from the journal when needed."""
+
+_STEPS: dict[UpdateKind, Step] = {
+    UpdateKind.RECEIVED: Step.KNOWN,
+    UpdateKind.OPEN: Step.OPEN,
+    UpdateKind.TRIGGER_PENDING: Step.OPEN,
+    UpdateKind.TRIGGERED: Step.TRIGGER,
+    UpdateKind.MODIFIED: Step.UPDATED,
+    UpdateKind.MODIFY_FAILED: Step.UPDATE_REFUSED,
+    UpdateKind.CANCEL_CONFIRMED: Step.CANCEL_CONFIRMED,
+    UpdateKind.CANCEL_FAILED: Step.CANCEL_REFUSED,
+    UpdateKind.COMPLETE_FILLED: Step.FILL_ALL,
+    UpdateKind.COMPLETE_CANCELED: Step.CANCELED,
+    UpdateKind.COMPLETE_FAILED: Step.REJECT,
+    UpdateKind.COMPLETE_OTHER: Step.EXPIRE,
+    UpdateKind.NOTE: Step.KNOWN,
+}
+
+_TELLING = COMPLETIONS | {UpdateKind.MODIFY_FAILED, UpdateKind.CANCEL_FAILED, UpdateKind.NOTE}
+"""Reports whose text says why; the others carry only progress notes."""
+
+
+class OrderTable:
+    """All orders that are not over, and the newest of those that are."""
+
+    def __init__(self, finished_kept_max: int = FINISHED_KEPT_MAX) -> None:
+        self._orders: dict[ClientOrderId, Order] = {}
+        self._open: dict[ClientOrderId, Order] = {}
+        self._by_venue: dict[tuple[str, VenueOrderId], Order] = {}
+        self._finished: OrderedDict[ClientOrderId, None] = OrderedDict()
+        self._lacking: dict[ClientOrderId, Order] = {}
+        self._finished_kept_max = finished_kept_max
+        self.counts: Counter[OrderStatus] = Counter()
+        """Orders by status; whoever rebuilds the table adds what only the journal remembers."""
+
+    def add(self, order: Order, *, counted: bool = True) -> None:
+        """Take in a new order, or (``counted`` False) one that the journal held and the counts include already."""
+        if order.client_order_id in self._orders:
+            raise InvariantError(f"order {order.client_order_id} is in the table already")
+        self._orders[order.client_order_id] = order
+        if counted:
+            self.counts[order.status] += 1
+        if order.venue_order_id is not None:
+            self._by_venue[(order.account_id, order.venue_order_id)] = order
+        self._note_lacking(order)
+        self._file(order)
+
+    def get(self, client_order_id: ClientOrderId) -> Order | None:
+        """The order with our id, if it is in memory."""
+        return self._orders.get(client_order_id)
+
+    def by_venue(self, account_id: str, venue_order_id: VenueOrderId) -> Order | None:
+        """The order with the broker's id, if it is in memory and bound."""
+        return self._by_venue.get((account_id, venue_order_id))
+
+    def open_orders(self, strategy_id: str = "", symbol: str = "") -> list[Order]:
+        """Orders that are not over, oldest first; empty arguments select all."""
+        return [
+            order
+            for order in self._open.values()
+            if (not strategy_id or order.strategy_id == strategy_id) and (not symbol or order.symbol == symbol)
+        ]
+
+    def open_count(self) -> int:
+        """How many orders are not over."""
+        return len(self._open)
+
+    def worst_case(self, symbol: str, strategy_id: StrategyId | None = None) -> tuple[int, int]:
+        """Quantities (buy, sell) that may still fill: working, on their way, in doubt, reported but not booked."""
+        buy = sell = 0
+        for order in self._carrying(symbol):
+            if strategy_id is not None and order.strategy_id != strategy_id:
+                continue
+            if order.side is Side.BUY:
+                buy += order.exposure
+            else:
+                sell += order.exposure
+        return buy, sell
+
+    def missing_fills(self) -> list[Order]:
+        """Orders of which the broker reported more filled than the executions that we hold."""
+        return list(self._lacking.values())
+
+    def bind(self, order: Order, venue_order_id: VenueOrderId) -> None:
+        """Note the broker's id of an order; a second, different id is a defect."""
+        if order.venue_order_id is None:
+            order.venue_order_id = venue_order_id
+            self._by_venue[(order.account_id, venue_order_id)] = order
+        elif order.venue_order_id != venue_order_id:
+            raise InvariantError(
+                f"order {order.client_order_id} has venue_order_id {order.venue_order_id}, now also {venue_order_id}"
+            )
+
+    def step(self, order: Order, step: Step) -> bool:
+        """Move one order along the table; True when its status changed. A pair that is missing raises."""
+        try:
+            target = TRANSITIONS[(order.status, step)]
+        except KeyError:
+            raise InvariantError(f"order {order.client_order_id}: no {step} in state {order.status}") from None
+        status = order.resting_status() if target is None else target
+        if status is order.status:
+            return False
+        self.counts[order.status] -= 1
+        self.counts[status] += 1
+        order.status = status
+        self._file(order)
+        return True
+
+    def apply(self, order: Order, update: BrokerUpdate) -> list[Change]:
+        """Take in one report of the broker; what became new by it (nothing for a duplicate)."""
+        if update.venue_order_id:
+            self.bind(order, update.venue_order_id)
+        order.ts_last_ns = max(order.ts_last_ns, update.ts_event_ns)
+        if update.total_filled is not None:
+            order.reported_filled = max(order.reported_filled, update.total_filled)
+        if update.text and update.kind in _TELLING:
+            order.text = update.text
+        if update.kind is UpdateKind.FILLED:
+            changes = self._apply_fill(order, update)
+        elif update.kind is UpdateKind.COMPLETE_FAILED and (order.reported_filled or order.filled_quantity):
+            # A refusal of the rest after a partial fill: what is filled stays filled, the rest is gone.
+            changes = self._changed(order, Step.CANCELED, update)
+        else:
+            changes = self._apply_terms(order, update) + self._changed(order, _STEPS[update.kind], update)
+        self._note_lacking(order)
+        return changes
+
+    def forget(self, client_order_id: ClientOrderId) -> None:
+        """Drop a finished order from memory."""
+        order = self._orders.pop(client_order_id)
+        self._finished.pop(client_order_id, None)
+        if order.venue_order_id is not None:
+            self._by_venue.pop((order.account_id, order.venue_order_id), None)
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(list(self._orders.values()))
+
+    def _carrying(self, symbol: str) -> Iterable[Order]:
+        yield from (order for order in self._open.values() if order.symbol == symbol)
+        yield from (order for order in self._lacking.values() if order.is_final and order.symbol == symbol)
+
+    def _note_lacking(self, order: Order) -> None:
+        if order.missing_quantity > 0:
+            self._lacking[order.client_order_id] = order
+        else:
+            self._lacking.pop(order.client_order_id, None)
+
+    def _apply_fill(self, order: Order, update: BrokerUpdate) -> list[Change]:
+        key = update.fill_key()
+        if key in order.fill_keys:
+            return []
+        if update.fill_price is None or update.fill_quantity <= 0 or not update.fill_id:
+            raise InvariantError(f"order {order.client_order_id}: a fill without price, quantity or id: {update}")
+        self._apply_terms(order, update)
+        order.book_fill(key, update.fill_quantity, update.fill_price)
+        is_whole = order.filled_quantity >= order.quantity
+        self.step(order, Step.FILL_ALL if is_whole else Step.FILL_PART)
+        if order.status in FINAL:
+            order.operation = None
+        overfill = order.purpose is not Purpose.EXTERNAL and order.filled_quantity > order.quantity_max
+        return [Change(step=Step.FILL_PART, update=update, is_new_status=True, is_overfill=overfill)]
+
+    def _apply_terms(self, order: Order, update: BrokerUpdate) -> list[Change]:
+        """Take over the terms that the broker holds, unless the report is older than what we know."""
+        if order.status in FINAL or update.kind in COMPLETIONS or update.ts_event_ns < order.terms_ts_ns:
+            return []
+        is_modified = update.kind is UpdateKind.MODIFIED
+        terms = order.terms()
+        if is_modified and order.pending_terms is not None:
+            terms = order.pending_terms
+        quantity, price, trigger = terms
+        if update.total_filled is not None and update.total_unfilled:
+            quantity = update.total_filled + update.total_unfilled
+        states_terms = is_modified or (update.is_snapshot and _STEPS.get(update.kind) is Step.OPEN)
+        if states_terms:
+            price = update.price if update.price is not None and price is not None else price
+            trigger = update.trigger_price if update.trigger_price is not None and trigger is not None else trigger
+        if Terms(quantity, price, trigger) == order.terms():
+            return []
+        order.take_terms(Terms(quantity, price, trigger), update.ts_event_ns)
+        if not states_terms or order.status is OrderStatus.PENDING_UPDATE:
+            return []
+        return [Change(Step.UPDATED, update, is_new_status=False)]
+
+    def _changed(self, order: Order, step: Step, update: BrokerUpdate) -> list[Change]:
+        if update.is_snapshot and step is Step.OPEN and order.status is OrderStatus.UNKNOWN and order.triggered:
+            step = Step.TRIGGER
+        was_triggered = order.triggered
+        if step is Step.TRIGGER:
+            order.triggered = True
+        before = order.status
+        moved = self.step(order, step)
+        if step in (Step.UPDATED, Step.UPDATE_REFUSED) and before is OrderStatus.PENDING_UPDATE:
+            order.pending_terms, order.operation = None, None
+        if step is Step.CANCEL_REFUSED and before is OrderStatus.PENDING_CANCEL:
+            order.operation = None
+        if order.status in FINAL:
+            order.operation, order.pending_terms, order.cancel_wanted = None, None, False
+        if step is Step.TRIGGER and order.status not in FINAL:
+            return [] if was_triggered else [Change(step, update, is_new_status=moved)]
+        return [Change(step, update, is_new_status=True)] if moved else []
+
+    def _file(self, order: Order) -> None:
+        if order.status not in FINAL:
+            self._open[order.client_order_id] = order
+            self._finished.pop(order.client_order_id, None)
+            return
+        self._open.pop(order.client_order_id, None)
+        self._finished[order.client_order_id] = None
+        surplus = len(self._finished) - self._finished_kept_max
+        if surplus > 0:
+            for client_order_id in list(self._finished)[:surplus]:
+                if self._orders[client_order_id].missing_quantity <= 0:
+                    self.forget(client_order_id)

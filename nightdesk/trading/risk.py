@@ -1,0 +1,245 @@
+"""The gate before each order: a table of checks, each a code and a predicate. Pure: time and state are handed in."""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from nightdesk.messages import Denial, OrderType, Side, SubmitOrder, TradingState
+from nightdesk.trading.units import is_on_tick
+
+CLIENT_ORDER_ID_LENGTH_MAX = 64
+ORDER_RATE_WINDOW_S = 1.0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The account's limits: quantities in contracts; the position is a worst case per symbol and side."""
+
+    max_order_quantity: int
+    max_position: int
+    max_open_orders: int
+    max_orders_per_second: int
+
+
+class TickRules(msgspec.Struct, frozen=True):
+    """What a price of one contract must satisfy."""
+
+    exchange: str
+    tick_size: float
+
+
+class GateView(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the checks look at, as it stands at the moment of the order."""
+
+    limits: Limits
+    trading_state: TradingState
+    connected: bool
+    reconciling: bool
+    journal_writable: bool
+    paused: bool
+    flattening: bool
+    """A flatten of this strategy and symbol is under way."""
+    current_epoch: int
+    is_duplicate_id: bool
+    tick_rules: TickRules | None
+    account_position: int
+    worst_case_buy: int
+    """What may still be bought for the account in this symbol: working, in doubt, on its way."""
+    worst_case_sell: int
+    strategy_position: int
+    strategy_worst_buy: int
+    strategy_worst_sell: int
+    open_orders: int
+    recent_orders: int
+    """Orders and changes sent within the last ``ORDER_RATE_WINDOW_S``."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why the gate keeps an order: a code of the closed set and a text with the values."""
+
+    code: Denial
+    text: str
+
+
+def check_order(order: SubmitOrder, view: GateView) -> Refusal | None:
+    """The first check that fails, or None: the order may be sent."""
+    return _first(CHECKS, order, view)
+
+
+def check_modify(order: SubmitOrder, view: GateView) -> Refusal | None:
+    """The same for a change: ``order`` carries the new terms with the whole quantity, and the view's worst cases leave
+    out what the order itself has at stake, its filled part included."""
+    return _first(MODIFY_CHECKS, order, view)
+
+
+class OrderRate:
+    """Counts what was sent in a sliding window; ``max_orders_per_second`` bounds its memory."""
+
+    def __init__(self) -> None:
+        self._sent: deque[float] = deque()
+
+    def recent(self, now_s: float) -> int:
+        """How many within the window that ends at the monotonic time ``now_s``."""
+        while self._sent and self._sent[0] <= now_s - ORDER_RATE_WINDOW_S:
+            self._sent.popleft()
+        return len(self._sent)
+
+    def note(self, now_s: float) -> None:
+        """One more was sent."""
+        self._sent.append(now_s)
+
+
+_Check = tuple[Denial, Callable[[SubmitOrder, GateView], str | None]]
+
+
+def _first(checks: tuple[_Check, ...], order: SubmitOrder, view: GateView) -> Refusal | None:
+    for code, predicate in checks:
+        text = predicate(order, view)
+        if text is not None:
+            return Refusal(code, text)
+    return None
+
+
+def _stale_epoch(order: SubmitOrder, view: GateView) -> str | None:
+    if order.fencing_epoch == view.current_epoch:
+        return None
+    return f"fencing epoch {order.fencing_epoch}, the current one is {view.current_epoch}"
+
+
+def _duplicate_id(order: SubmitOrder, view: GateView) -> str | None:
+    return f"client_order_id {order.client_order_id} was used before" if view.is_duplicate_id else None
+
+
+def _disconnected(order: SubmitOrder, view: GateView) -> str | None:
+    return None if view.connected else "the order plant has no connection to the gateway"
+
+
+def _reconciling(order: SubmitOrder, view: GateView) -> str | None:
+    return "orders are being compared with the broker" if view.reconciling else None
+
+
+def _journal(order: SubmitOrder, view: GateView) -> str | None:
+    return None if view.journal_writable else "the journal cannot be written: mend it and restart plants/order"
+
+
+def _halted(order: SubmitOrder, view: GateView) -> str | None:
+    return "trading is HALTED" if view.trading_state is TradingState.HALTED else None
+
+
+def _paused(order: SubmitOrder, view: GateView) -> str | None:
+    return f"strategy {order.strategy_id} is paused" if view.paused else None
+
+
+def _flattening(order: SubmitOrder, view: GateView) -> str | None:
+    return f"a flatten of {order.strategy_id} in {order.symbol} is under way" if view.flattening else None
+
+
+def _unknown_instrument(order: SubmitOrder, view: GateView) -> str | None:
+    if view.tick_rules is None:
+        return f"symbol {order.symbol} is not configured"
+    if view.tick_rules.exchange != order.exchange:
+        return f"symbol {order.symbol} trades on {view.tick_rules.exchange}, not on {order.exchange}"
+    return None
+
+
+_NEEDS_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.LIMIT_IF_TOUCHED})
+_NEEDS_TRIGGER = frozenset(
+    {OrderType.STOP_MARKET, OrderType.STOP_LIMIT, OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCHED}
+)
+
+
+def _invalid(order: SubmitOrder, view: GateView) -> str | None:
+    if not 0 < len(order.client_order_id) <= CLIENT_ORDER_ID_LENGTH_MAX or not order.client_order_id.isascii():
+        return f"client_order_id must have 1 to {CLIENT_ORDER_ID_LENGTH_MAX} ASCII characters"
+    if order.quantity < 1:
+        return f"quantity {order.quantity} is less than 1"
+    for name, value, kinds in (
+        ("price", order.price, _NEEDS_PRICE),
+        ("trigger_price", order.trigger_price, _NEEDS_TRIGGER),
+    ):
+        if (order.order_type in kinds) != (value is not None):
+            return f"{order.order_type} order with {name} {value}"
+        if value == 0.0:
+            return f"{name} 0.0 cannot be told from a missing one on the wire"
+        if value is not None and view.tick_rules is not None and not _is_price(value, view.tick_rules.tick_size):
+            return f"{name} {value} is not a whole number of ticks of {view.tick_rules.tick_size}"
+    return None
+
+
+def _is_price(value: float, tick_size: float) -> bool:
+    # A NaN or an infinity fails the comparison; spreads and some contracts trade at zero and below.
+    return abs(value) < 1e12 and is_on_tick(value, tick_size)
+
+
+def _max_order_quantity(order: SubmitOrder, view: GateView) -> str | None:
+    if order.quantity <= view.limits.max_order_quantity:
+        return None
+    return f"quantity {order.quantity}, max_order_quantity {view.limits.max_order_quantity}"
+
+
+def _max_position(order: SubmitOrder, view: GateView) -> str | None:
+    limit = view.limits.max_position
+    if order.side is Side.BUY:
+        worst = view.account_position + view.worst_case_buy + order.quantity
+        pending = view.worst_case_buy
+    else:
+        worst = -view.account_position + view.worst_case_sell + order.quantity
+        pending = view.worst_case_sell
+    if worst <= limit:
+        return None
+    return (
+        f"{order.side} {order.quantity} {order.symbol}: worst case {worst} (position {view.account_position}, "
+        f"pending {pending}), max_position {limit}"
+    )
+
+
+def _max_open_orders(order: SubmitOrder, view: GateView) -> str | None:
+    if view.open_orders < view.limits.max_open_orders:
+        return None
+    return f"{view.open_orders} orders are open, max_open_orders {view.limits.max_open_orders}"
+
+
+def _order_rate(order: SubmitOrder, view: GateView) -> str | None:
+    if view.recent_orders < view.limits.max_orders_per_second:
+        return None
+    return f"{view.recent_orders} orders in the last second, max_orders_per_second {view.limits.max_orders_per_second}"
+
+
+def _reducing(order: SubmitOrder, view: GateView) -> str | None:
+    if view.trading_state is not TradingState.REDUCING:
+        return None
+    if order.side is Side.BUY:
+        reducible, pending = max(0, -view.strategy_position), view.strategy_worst_buy
+    else:
+        reducible, pending = max(0, view.strategy_position), view.strategy_worst_sell
+    if order.quantity + pending <= reducible:
+        return None
+    return (
+        f"trading is REDUCING: {order.side} {order.quantity} {order.symbol} with position {view.strategy_position} "
+        f"and {pending} pending would not only lower it"
+    )
+
+
+CHECKS: tuple[_Check, ...] = (
+    (Denial.EPOCH_STALE, _stale_epoch),
+    (Denial.ORDER_DUPLICATE_ID, _duplicate_id),
+    (Denial.STATE_DISCONNECTED, _disconnected),
+    (Denial.STATE_RECONCILING, _reconciling),
+    (Denial.STATE_JOURNAL_FAILED, _journal),
+    (Denial.STATE_HALTED, _halted),
+    (Denial.STATE_PAUSED, _paused),
+    (Denial.INSTRUMENT_UNKNOWN, _unknown_instrument),
+    (Denial.ORDER_INVALID, _invalid),
+    (Denial.ORDER_OPERATION_IN_FLIGHT, _flattening),
+    (Denial.STATE_REDUCING, _reducing),
+    (Denial.RISK_MAX_ORDER_QUANTITY, _max_order_quantity),
+    (Denial.RISK_MAX_POSITION, _max_position),
+    (Denial.RISK_MAX_OPEN_ORDERS, _max_open_orders),
+    (Denial.RISK_ORDER_RATE, _order_rate),
+)
+"""What a new order must pass, in this order. Cancels pass none of it: they always go."""
+
+_ONLY_NEW = frozenset({Denial.ORDER_DUPLICATE_ID, Denial.RISK_MAX_OPEN_ORDERS})
+
+MODIFY_CHECKS: tuple[_Check, ...] = tuple(check for check in CHECKS if check[0] not in _ONLY_NEW)
+"""What a change must pass: all but what only a new order can violate."""

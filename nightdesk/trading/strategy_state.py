@@ -1,0 +1,174 @@
+"""What a strategy knows and can ask for; the base of the runner, which adds what happens to it. Pure."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from nightdesk.errors import StrategyError
+from nightdesk.messages import Bar, ClientOrderId, OrderEvent, OrderReport, PositionReport, QuoteTick, StrategyId
+from nightdesk.trading.bars import BarBuilder
+from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms, Log, OrderTerms
+from nightdesk.trading.market_clock import MarketClock
+from nightdesk.trading.order_desk import OrderDesk, OrderOutlet
+from nightdesk.trading.order_ids import ClientOrderIds
+from nightdesk.trading.strategy_positions import StrategyPositions
+from nightdesk.trading.timers import TimerTable
+
+BAR_GRACE_NS = 100_000_000
+"""How far past a bar's end the market clock must be to end it without a trade: trades on their way still count."""
+
+_NEVER_NS = 1 << 62
+
+
+class Outlet(OrderOutlet, Protocol):
+    """What the runner needs of whatever drives it."""
+
+    def monotonic_s(self) -> float: ...
+
+    def due_changed(self, due_ns: int | None) -> None:
+        """Call ``advance`` when the market clock reaches this time; None: not until told again."""
+        ...
+
+    def request_bars(self, terms: InstrumentTerms, period_s: int, count: int, on_result: HistoryCallback) -> None: ...
+
+
+class StrategyState:
+    """One strategy's view of orders and positions, its bars and timers. Implements ``StrategyHost``."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        instruments: Sequence[InstrumentTerms],
+        outlet: Outlet,
+        clock: MarketClock,
+        random_text: Callable[[], str],
+        log: Log,
+    ) -> None:
+        self.stopped = False
+        self._name = name
+        self._instruments = {terms.symbol: terms for terms in instruments}
+        self._outlet = outlet
+        self._monotonic_s = outlet.monotonic_s
+        self._clock = clock
+        self._log = log
+        self._paused = False
+        self._permitted = False
+        self._timers = TimerTable()
+        self._builders: dict[str, list[BarBuilder]] = {}
+        self._quotes: dict[str, QuoteTick] = {}
+        self._due_ns = _NEVER_NS
+        self._positions = StrategyPositions(StrategyId(name), self._instruments)
+        self.desk = OrderDesk(
+            StrategyId(name),
+            outlet=outlet,
+            ids=ClientOrderIds(name, random_text),
+            now_ns=self.now_ns,
+            deliver=self.on_order_event,
+        )
+
+    def on_order_event(self, event: OrderEvent) -> None:
+        """Take an event of one of our orders, from the order plant or from our own desk."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        return tuple(self._instruments)
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    @property
+    def trading_permitted(self) -> bool:
+        return self._permitted and self.desk.connected
+
+    @property
+    def log(self) -> Log:
+        return self._log
+
+    @property
+    def clock_speed(self) -> float:
+        """Seconds of market time in one second; 0 where only ticks move the clock."""
+        return self._clock.speed
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns(self._monotonic_s())
+
+    def instrument(self, symbol: str) -> InstrumentTerms:
+        terms = self._instruments.get(symbol)
+        if terms is None:
+            raise StrategyError(
+                f"{symbol!r} is no symbol of strategy {self._name} (it has {', '.join(self._instruments)}): "
+                "add it to the strategy's symbols in the configuration"
+            )
+        return terms
+
+    def submit(self, terms: OrderTerms) -> ClientOrderId:
+        return self.desk.submit(terms, self.instrument(terms.symbol))
+
+    def modify(
+        self,
+        client_order_id: ClientOrderId,
+        *,
+        quantity: int | None,
+        price: float | None,
+        trigger_price: float | None,
+    ) -> None:
+        self.desk.modify(client_order_id, quantity=quantity, price=price, trigger_price=trigger_price)
+
+    def cancel(self, client_order_id: ClientOrderId) -> None:
+        self.desk.cancel(client_order_id)
+
+    def cancel_all(self, symbol: str) -> None:
+        self.desk.cancel_all(symbol)
+
+    def flatten(self, symbol: str) -> None:
+        self.desk.flatten(symbol, self._instruments[symbol].exchange if symbol else "")
+
+    def position(self, symbol: str) -> PositionReport:
+        return self._positions.get(symbol)
+
+    def order(self, client_order_id: ClientOrderId) -> OrderReport | None:
+        return self.desk.orders.get(client_order_id)
+
+    def orders(self, symbol: str | None) -> tuple[OrderReport, ...]:
+        return self.desk.orders.working(symbol)
+
+    def quote(self, symbol: str) -> QuoteTick | None:
+        return self._quotes.get(symbol)
+
+    def history(self, symbol: str, period_s: int, count: int, on_result: HistoryCallback) -> None:
+        def deliver(bars: tuple[Bar, ...], error: str) -> None:
+            if not self.stopped:
+                on_result(bars, error)
+
+        self._outlet.request_bars(self.instrument(symbol), period_s, count, deliver)
+
+    def set_timer(self, name: str, interval_ns: int, *, repeat: bool) -> None:
+        self._timers.set(name, interval_ns, self.now_ns(), repeat=repeat)
+        self._refresh_due()
+
+    def cancel_timer(self, name: str) -> None:
+        self._timers.cancel(name)
+        self._refresh_due()
+
+    def subscribe_bars(self, symbol: str, period_s: int) -> None:
+        builders = self._builders.setdefault(symbol, [])
+        if all(builder.period_s != period_s for builder in builders):
+            builders.append(BarBuilder(symbol, self.instrument(symbol).exchange, period_s))
+
+    def _all_builders(self) -> list[BarBuilder]:
+        return [builder for builders in self._builders.values() for builder in builders]
+
+    def _refresh_due(self) -> None:
+        timer_ns = self._timers.due_ns
+        due_ns = _NEVER_NS if timer_ns is None else timer_ns
+        for builder in self._all_builders():
+            if builder.end_ns:
+                due_ns = min(due_ns, builder.end_ns + BAR_GRACE_NS)
+        self._due_ns = due_ns
+        self._outlet.due_changed(None if due_ns == _NEVER_NS else due_ns)

@@ -1,0 +1,241 @@
+"""The command line: ``run`` (the default), the operator's verbs, ``simulator`` and ``check``. Defines no actor."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+from structlog.typing import FilteringBoundLogger
+
+from nightdesk.clocks import SystemClock
+from nightdesk.console import render
+from nightdesk.console.durations import seconds_of
+from nightdesk.console.summary import RunSummary
+from nightdesk.console.verbs import VERBS, ConfigOption, config_of
+from nightdesk.errors import ConfigurationError, NightdeskError
+from nightdesk.logs import configure, get_logger
+from nightdesk.settings.folders import FolderLock, Folders
+from nightdesk.settings.load import load_settings, prepare_folders
+from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
+from nightdesk.settings.secrets import check_secrets
+
+EXIT_INTERNAL = 70
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+LOG_FORMATS = ("auto", "json", "console")
+
+DurationOption = Annotated[
+    str | None, typer.Option("--duration", metavar="TIME", help="End by itself, in order, after 60s, 5m, 2h.")
+]
+LogFormatOption = Annotated[
+    str, typer.Option("--log-format", metavar="|".join(LOG_FORMATS), help="auto: readable on a terminal, else JSON.")
+]
+
+_CommandLineError: Any = typer.BadParameter.__mro__[2]
+"""Typer's own root of complaints about the command line; it has no public name of its own there."""
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    config: ConfigOption = None,
+    duration: DurationOption = None,
+    log_format: LogFormatOption = "auto",
+) -> None:
+    """Nightdesk: headless, supervised futures trading. Without a verb it runs the system until it is stopped.
+
+    Example: python run.py --config config/sim.yaml --duration 60s
+    """
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        if duration is not None:
+            raise ConfigurationError(f"--duration belongs to a run, not to {context.invoked_subcommand}; remove it")
+        return
+    duration_s = seconds_of(duration) if duration is not None else None
+    raise typer.Exit(_run_system(config_of(context, config), duration_s, _log_format(log_format)))
+
+
+@app.command()
+def check(context: typer.Context, config: ConfigOption = None) -> None:
+    """Check a configuration and its secrets, and print the tree that it would start. Starts and creates nothing.
+
+    Example: python run.py check --config live.yaml
+    """
+    configuration = load_settings(config_of(context, config))
+    check_secrets(configuration.settings)
+    render.show(render.planned_tree(_planned_children(configuration)))
+
+
+@app.command()
+def simulator(context: typer.Context, config: ConfigOption = None, log_format: LogFormatOption = "auto") -> None:
+    """Run the embedded exchange alone until SIGINT or SIGTERM; it prints where it listens and its CA file.
+
+    Example: python run.py simulator --config simulator.yaml
+    """
+    configuration = load_settings(config_of(context, config), check_strategies=False)
+    if configuration.settings.exchange is None:
+        raise ConfigurationError(
+            f"{configuration.config_file}: mode: has no exchange to run; name a file with mode: sim"
+        )
+    check_secrets(configuration.settings)
+    with _Folders(configuration):
+        configure(log_format=_log_format(log_format), level=configuration.settings.log_level, actor="simulator")
+        asyncio.run(_serve(configuration))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line; the exit code. Bad input is one line on standard error, never a traceback."""
+    try:
+        code = app(args=arguments, prog_name="run.py", standalone_mode=False)
+    except NightdeskError as error:
+        return _complain(str(error), error.exit_code or EXIT_INTERNAL)
+    except _CommandLineError as error:
+        return _complain(f"{error.format_message()} (python run.py --help)", EXIT_USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_BROKEN_PIPE
+    return code if isinstance(code, int) else 0
+
+
+def _run_system(config: str, duration_s: float | None, log_format: str) -> int:
+    configuration = load_settings(config)
+    settings = configuration.settings
+    check_secrets(settings)
+    # Only a run needs what the verbs do not: supervisors bring Thespian with them.
+    from supervisors.system import run_tree
+
+    from supervisors.tree import build_tree
+
+    summary = RunSummary(_folders_of(configuration))
+    with _Folders(configuration):
+        configure(log_format=log_format, level=settings.log_level, actor="run")
+        code: int = run_tree(
+            build_tree(configuration),
+            log_format=log_format,
+            log_level=settings.log_level,
+            duration_s=duration_s,
+            deadline_s=settings.shutdown_deadline_s,
+            on_stopping=summary.collect,
+            runtime_dir=configuration.runtime_dir,
+        )
+        get_logger().info("run_summary", exit_code=code, **summary.fields)
+    return code
+
+
+async def _serve(configuration: RunConfiguration) -> None:
+    # The exchange brings async_rithmic's protobuf classes with it; the verbs do without.
+    from nightdesk.simulator.standalone import serve
+
+    log = get_logger()
+    serving = asyncio.create_task(
+        serve(configuration, log=log, clock=SystemClock(), on_listening=lambda endpoint: _announce(endpoint, log))
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    log.info("simulator_stopped")
+
+
+def _announce(endpoint: ExchangeEndpoint, log: FilteringBoundLogger) -> None:
+    log.info(
+        "simulator_listening",
+        url=endpoint.url,
+        system_name=endpoint.system_name,
+        ca_file=endpoint.ca_file,
+        user=endpoint.user,
+    )
+
+
+class _Folders:
+    """Creates and locks a run's folders for as long as it lasts."""
+
+    def __init__(self, configuration: RunConfiguration) -> None:
+        self._configuration = configuration
+        self._locks: list[FolderLock] = []
+
+    def __enter__(self) -> Self:
+        prepare_folders(self._configuration)
+        name = self._configuration.settings.name
+        for folder in dict.fromkeys((self._configuration.state_dir, self._configuration.runtime_dir)):
+            self._locks.append(FolderLock(folder, name))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lock in self._locks:
+            lock.release()
+
+
+class _InternalErrors:
+    """What nobody expected ends with code 70, a log line and, only here, a traceback."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, SystemExit):
+            return
+        get_logger().critical("internal_error", error_type=type(error).__name__, error_message=str(error))
+        traceback.print_exception(kind, error, trace)
+        raise SystemExit(EXIT_INTERNAL)
+
+
+def _folders_of(configuration: RunConfiguration) -> Folders:
+    return Folders(
+        name=configuration.settings.name,
+        state_dir=configuration.state_dir,
+        runtime_dir=configuration.runtime_dir,
+        config_file=configuration.config_file,
+    )
+
+
+def _planned_children(configuration: RunConfiguration) -> list[dict[str, Any]]:
+    from supervisors.spec import Kind, unpack
+    from supervisors.tree import build_tree
+
+    planned = []
+    for child in build_tree(configuration).children:
+        planned.append({"id": child.id, "what": child.body})
+        if child.kind is Kind.SUPERVISOR:
+            planned += [{"id": below.id, "what": below.body} for below in unpack(child.config).children]
+    return planned
+
+
+def _log_format(name: str) -> str:
+    if name not in LOG_FORMATS:
+        raise ConfigurationError(f"--log-format: expected {', '.join(LOG_FORMATS)}, not {name[:40]!r}")
+    if name == "auto":
+        return "console" if sys.stdout.isatty() else "json"
+    return name
+
+
+def _complain(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    print(f"nightdesk: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    with _InternalErrors():
+        sys.exit(main())

@@ -1,0 +1,97 @@
+"""The path of a live user: credentials in the environment, a gateway elsewhere, the shipped live.yaml, a fill."""
+
+import secrets
+from typing import Any
+
+import yaml
+
+from tests.e2e.agreement import agree
+from tests.e2e.harness import ROOT, Process, run_cli, running, short_folder, write_configuration
+
+
+def test_live_configuration_trades_against_an_exchange_in_another_process() -> None:
+    """live.yaml, armed and pointed at ``run.py simulator``, reconciles and fills; no secret is printed."""
+    password = secrets.token_hex(12)
+    with short_folder() as folder:
+        exchange: dict[str, Any] = yaml.safe_load((ROOT / "config" / "simulator.yaml").read_text())
+        exchange |= {"state_dir": str(folder / "x"), "runtime_dir": str(folder / "xr")}
+        exchange["exchange"] |= {"port": 0, "users": [{"user": "${SIM_USER}", "password": "${SIM_PASSWORD}"}]}
+        exchange_file = write_configuration(folder, exchange, "simulator.yaml")
+        secret = {"SIM_USER": "trader", "SIM_PASSWORD": password}
+        simulator = Process("simulator", "--config", str(exchange_file), "--log-format", "json", env=secret)
+        try:
+            listening = simulator.wait_for("exchange_listening")[0]
+            live: dict[str, Any] = yaml.safe_load((ROOT / "config" / "live.yaml").read_text())
+            live |= {"armed": True, "state_dir": str(folder / "x"), "runtime_dir": str(folder / "r")}
+            live["gateway"]["ca_file"] = listening["ca_file"]
+            live["state_dir"] = str(folder / "s")
+            environment = {
+                "RITHMIC_GATEWAY": listening["url"],
+                "RITHMIC_SYSTEM": exchange["exchange"]["system_name"],
+                "RITHMIC_USER": "trader",
+                "RITHMIC_PASSWORD": password,
+            }
+            with running(write_configuration(folder, live, "live.yaml"), env=environment) as system:
+                system.wait_for("plant_logged_in", count=4)
+                system.wait_for("execution_fill", timeout_s=60)
+                assert system.status()["mode"] == "live"
+                assert system.control("pause", id="strategies/sma_es")["ok"]
+                system.wait_status(lambda status: status["orders"]["working"] == 0)
+                agree_with(system, folder)
+                assert system.stop() == 0
+                assert password not in "".join(system.raw)
+            assert simulator.stop() == 0
+            assert password not in "".join(simulator.raw)
+        finally:
+            simulator.destroy()
+
+
+def agree_with(system: Any, folder: Any) -> None:
+    """The exchange keeps its log in its own folder of state."""
+    log = folder / "s" / "exchange.log"
+    log.symlink_to(folder / "x" / "exchange.log")
+    agree(system)
+
+
+def test_live_configuration_as_shipped_says_what_to_fill_in() -> None:
+    """``python run.py --config live.yaml`` ends with one line and code 2, without a traceback."""
+    done = run_cli("--config", "live.yaml")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "live.yaml" in done.stderr
+    assert "armed" in done.stderr or "RITHMIC" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_wrong_password_ends_the_system_with_code_three() -> None:
+    """The gateway refuses the credentials: a few tries, no restart storm, exit code 3, the password in no output."""
+    wrong = secrets.token_hex(12)
+    with short_folder() as folder:
+        exchange: dict[str, Any] = yaml.safe_load((ROOT / "config" / "simulator.yaml").read_text())
+        exchange |= {"state_dir": str(folder / "x"), "runtime_dir": str(folder / "xr")}
+        exchange["exchange"] |= {"port": 0}
+        simulator = Process(
+            "simulator",
+            "--config",
+            str(write_configuration(folder, exchange, "simulator.yaml")),
+            "--log-format",
+            "json",
+        )
+        try:
+            listening = simulator.wait_for("exchange_listening")[0]
+            live: dict[str, Any] = yaml.safe_load((ROOT / "config" / "live.yaml").read_text())
+            live |= {"armed": True, "state_dir": str(folder / "s"), "runtime_dir": str(folder / "r")}
+            live["gateway"]["ca_file"] = listening["ca_file"]
+            environment = {
+                "RITHMIC_GATEWAY": listening["url"],
+                "RITHMIC_SYSTEM": exchange["exchange"]["system_name"],
+                "RITHMIC_USER": "nightdesk",
+                "RITHMIC_PASSWORD": wrong,
+            }
+            with running(write_configuration(folder, live, "live.yaml"), env=environment) as system:
+                assert system.process.wait(60) == 3
+                assert system.events("login_refused")
+                assert wrong not in "".join(system.raw)
+                assert system.processes() == []
+        finally:
+            simulator.destroy()
