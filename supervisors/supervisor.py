@@ -213,7 +213,8 @@ class Supervisor(GuardedActor):
             pid=os.getpid(),
             reason=effect.ending.reason,
             error_type=effect.ending.error_type,
-            error_message=effect.ending.error_message,
+            # Of an ordered stop the message is only why it was asked for, which is no error.
+            error_message=effect.ending.error_message if effect.ending.error_type else "",
             exit_code=effect.exit_code,
         )
         self.last_words(self._parent, down, PARENT, 0 if effect.ending.reason is ExitReason.SHUTDOWN else 1)

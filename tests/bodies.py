@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import threading
 from pathlib import Path
 
@@ -145,6 +144,3 @@ class StopsAll(Body):
 
 class NotABody:
     def __init__(self, context: Context) -> None: ...
-
-
-SIGNALS = signal.Signals

@@ -84,7 +84,7 @@ class FakeGateway:
             await connection.send(frame(17, system_name=[SYSTEM_NAME], rp_code=["0"], **echoed))
         elif request.template_id == 10:
             if request.password != self.password:
-                await connection.send(frame(11, rp_code=["13", "permission denied"], **echoed))
+                await connection.send(frame(11, rp_code=["13", "permission denied"]))
             else:
                 interval = {"heartbeat_interval": self.heartbeat_interval_s}
                 await connection.send(frame(11, rp_code=["0"], fcm_id="F", ib_id="I", **interval, **echoed))

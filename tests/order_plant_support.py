@@ -1,7 +1,7 @@
 """An order plant without a socket: a scripted session, strategies' peers, and frames as the broker sends them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +245,30 @@ def image(tag: str, basket: str, status: str = "open", total: int = 0, left: int
         total_fill_size=total,
         total_unfilled_size=left,
     )
+
+
+Scenario = Callable[[Plant, FakeSession, FakePeer, int], Awaitable[None]]
+
+
+def play(folder: Path, scenario: Scenario, **changes: Any) -> None:
+    """A plant that is connected and reconciled, and strategy ``one`` on its lane."""
+
+    async def run() -> None:
+        body = await started(configuration(folder, **changes))
+        session = await body.link_up()
+        peer, welcome = body.hello()
+        assert welcome.trading_permitted
+        await scenario(body, session, peer, welcome.fencing_epoch)
+        await body.stop()
+        assert body.context.crashed is None  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+
+
+async def working(body: Plant, peer: FakePeer, epoch: int, tag: str = "o1", basket: str = "b1", **changes: Any) -> None:
+    """An order of two that the exchange holds."""
+    body.say(peer, submit(tag, epoch, **changes))
+    await turns()
+    body.on_push(313, answer(313, user_tag=tag, basket_id=basket, rq_handler_rp_code=["0"]))
+    side = 2 if changes.get("side") is Side.SELL else 1
+    body.on_push(351, opened(tag, basket, transaction_type=side))

@@ -290,4 +290,3 @@ def _trade(price: float, ts_ns: int) -> Traded:
 
 def _ids(event: OrderHappened) -> tuple[str, str, str]:
     return event.order.basket_id, event.report_id, event.order.sequence_number
-

@@ -24,8 +24,9 @@ from nightdesk.messages import (
 )
 from nightdesk.trading.broker import FillKey
 from nightdesk.trading.order import Order
+from nightdesk.trading.order_table import OrderTable
 from nightdesk.trading.order_transitions import Step
-from tests.test_order_table import OrderTable, fill, make_order
+from tests.test_order_table import fill, make_order
 
 ONE = StrategyId("one")
 

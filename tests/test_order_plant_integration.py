@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -37,6 +39,7 @@ from nightdesk.messages import (
     StrategyId,
     StrategyWelcome,
     SubmitOrder,
+    TradingPermissionChanged,
 )
 from nightdesk.settings.models import Settings
 from nightdesk.settings.runtime import RunConfiguration
@@ -48,6 +51,7 @@ from tests.test_order_table import make_order
 
 SYMBOL, EXCHANGE = "ESZ6", "CME"
 ONE = StrategyId("one")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -137,6 +141,13 @@ class Trader:
         return [message for message in self.got if isinstance(message, kind)]
 
     @property
+    def permitted(self) -> bool:
+        """Whether the plant takes orders, by the last that it said."""
+        words = [m for m in self.got if isinstance(m, StrategyWelcome | TradingPermissionChanged)]
+        last = words[-1]
+        return last.trading_permitted if isinstance(last, StrategyWelcome) else last.permitted
+
+    @property
     def epoch(self) -> int:
         epoch: int = self.of(StrategyWelcome)[-1].fencing_epoch
         return epoch
@@ -165,7 +176,8 @@ class Trader:
 def agree(body: OrderPlantBody, server: Any) -> bool:
     """The journal's position is the exchange's."""
     positions = {position.symbol: position.net_quantity for position in server._exchange.venue.positions("SIM-1")}
-    return body.account.ledger.quantity(ACCOUNT, SYMBOL) == positions.get(SYMBOL, 0)
+    theirs: int = positions.get(SYMBOL, 0)
+    return theirs == body.account.ledger.quantity(ACCOUNT, SYMBOL)
 
 
 def test_orders_live_their_whole_lives_at_the_exchange(folder: Path) -> None:
@@ -290,5 +302,47 @@ def test_flatten_closes_the_account(folder: Path) -> None:
             await wait_until_async(lambda: body.account.ledger.quantity(ACCOUNT, SYMBOL) == 0)
             assert agree(body, server)
             assert body.account.table.open_count() == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("point", "arrives"),
+    [
+        ("before_commit", False),
+        ("commit", False),
+        ("send", True),
+        ("answer", True),
+        ("fill", True),
+        ("fill_committed", True),
+    ],
+)
+def test_a_kill_at_any_point_of_an_orders_way_is_settled(folder: Path, point: str, arrives: bool) -> None:
+    """SIGKILL of the plant's process: one row per order at the exchange, no tag twice, no fill lost or doubled."""
+
+    async def scenario() -> None:
+        configured = configuration(folder)
+        async with exchange(configured) as server:
+            config_file = folder / "run.json"
+            config_file.write_bytes(configured.to_json())
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.order_plant_child", str(config_file), point, cwd=ROOT
+            )
+            async with Trader(configured) as trader:
+                await wait_until_async(lambda: trader.permitted)
+                trader.submit("m1", quantity=2)
+                assert await child.wait() == -signal.SIGKILL
+            venue = server._exchange.venue
+            await wait_until_async(lambda: all(order.completion is not None for order in venue.orders("SIM-1")))
+            async with plant(configured) as body:
+                orders = venue.orders("SIM-1")
+                assert [order.terms.user_tag for order in orders] == ["m1"] * arrives
+                order = body.journal.find_order(ClientOrderId("m1"))
+                if order is None:
+                    assert point == "before_commit"
+                else:
+                    assert order.status is (OrderStatus.FILLED if arrives else OrderStatus.REJECTED)
+                assert len(list(body.journal.fills())) == len(venue.executions("SIM-1", 0, 2**40))
+                assert agree(body, server)
 
     run(scenario)

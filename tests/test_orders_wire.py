@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from nightdesk.errors import InvariantError
 from nightdesk.messages import OrderStatus, OrderType, Side
 from nightdesk.rithmic import orders as wire
 from nightdesk.rithmic.library import TEMPLATES
@@ -150,11 +149,11 @@ def test_a_triggered_stop_keeps_the_type_that_was_ordered() -> None:
     assert update.order_type is OrderType.STOP_MARKET
 
 
-def test_a_report_without_order_or_side_is_a_defect() -> None:
+def test_a_report_without_order_or_side_is_unreadable() -> None:
     """Nothing can be booked on it."""
-    with pytest.raises(InvariantError):
+    with pytest.raises(wire.ReportUnreadable):
         wire.decode_notification(351, frame(351, notify_type=13, basket_id=""))
-    with pytest.raises(InvariantError):
+    with pytest.raises(wire.ReportUnreadable):
         wire.decode_notification(351, frame(351, notify_type=13, transaction_type=0))
 
 

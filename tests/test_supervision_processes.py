@@ -59,6 +59,18 @@ def test_killed_child_is_restarted_once_and_no_other_is_touched(tmp_path: Path) 
     assert after == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGSTOP, signal.SIGTERM])
+def test_faulted_or_frozen_or_terminated_child_is_restarted(tmp_path: Path, number: signal.Signals) -> None:
+    """A real fault ends the process instead of spinning in a handler; a frozen one falls silent; SIGTERM is a stop."""
+    child = worker("strategies/a", "Quiet", watchdog_s=0.5)
+    with SmallSystem(tmp_path, supervisor("strategies", child)) as system:
+        os.kill(system.wait_started()["strategies/a"], number)
+        system.wait_for("child_restarted", "strategies/a")
+        (exit_line,) = system.lines("child_exited")
+    assert exit_line["reason"] == ("SHUTDOWN" if number is signal.SIGTERM else "KILLED")
+    assert exit_line.get("cause") == ("watchdog" if number is signal.SIGSTOP else None)
+
+
 def test_several_children_killed_at_once_are_all_restarted(tmp_path: Path) -> None:
     """Thespian loses exit notices when several children die together; the pidfds lose none."""
     names = [f"strategies/{name}" for name in "abcdef"]
@@ -218,7 +230,7 @@ def test_message_whose_handler_raises_is_delivered_once(tmp_path: Path) -> None:
 
 
 def test_mail_finds_its_way_through_the_tree_and_back(tmp_path: Path) -> None:
-    """A worker reaches other branches and supervisors by name and gets their answers; mail to the unknown is dropped."""
+    """A worker reaches other branches and supervisors and gets their answers; mail to the unknown is dropped."""
     asker_id = ChildId("services/control")
     steps = (
         (0.2, "nowhere/at/all", encode(QueryStatus(request_id="0", reply_to=asker_id))),

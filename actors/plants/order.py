@@ -15,7 +15,7 @@ from actors.plants.order_operator import Operator
 from actors.plants.order_reconcile import SIMULATION, ReconcilePolicy, Reconciler
 from actors.plants.order_sender import Link, Sender
 from actors.plants.plant import PlantBody
-from nightdesk.errors import ConfigurationError, LinkError
+from nightdesk.errors import ConfigurationError, LaneError, LinkError
 from nightdesk.messages import (
     AccountIdentity,
     ChildId,
@@ -158,7 +158,12 @@ class OrderPlantBody(PlantBody):
             if answer is not None:
                 self.sender.on_answer(answer)
         elif template_id in wire.NOTIFICATIONS:
-            self.reconciler.on_update(wire.decode_notification(template_id, message))
+            try:
+                update = wire.decode_notification(template_id, message)
+            except wire.ReportUnreadable as error:
+                self.context.log.warning("report_dropped", reason=str(error))
+                return
+            self.reconciler.on_update(update)
 
     def _on_flatten(self, strategy_id: StrategyId, symbol: str) -> None:
         self.flattener.begin_strategy(strategy_id, symbol)
@@ -198,15 +203,19 @@ class OrderPlantBody(PlantBody):
         self._lacking = lacking
 
     def _subscribe(self, peer: Peer) -> None:
-        for instrument in self.run.settings.instruments:
-            peer.send(
-                SubscribeMarketData(
-                    subscriber=self.context.child_id,
-                    symbol=instrument.symbol,
-                    exchange=instrument.exchange,
-                    conflate=True,
+        try:
+            for instrument in self.run.settings.instruments:
+                peer.send(
+                    SubscribeMarketData(
+                        subscriber=self.context.child_id,
+                        symbol=instrument.symbol,
+                        exchange=instrument.exchange,
+                        conflate=True,
+                    )
                 )
-            )
+        except LaneError:
+            # Closed again already; the next connection subscribes.
+            peer.close()
 
     def _on_market(self, message: Message) -> None:
         if isinstance(message, TradeTick):

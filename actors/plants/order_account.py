@@ -177,6 +177,8 @@ class Account:
             order = self._adopt_external(update)
         if order is None:
             return None
+        # Whatever the lists say, the broker has it.
+        order.misses = 0
         before = events.persisted(order)
         changes = self.table.apply(order, update)
         if order.operation is Operation.SUBMIT:

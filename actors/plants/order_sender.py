@@ -145,7 +145,10 @@ class Sender:
             if order.status is OrderStatus.INITIALIZED:
                 account.table.step(order, Step.SEND)
             message = OrderSubmitted(**account.event_fields(order))
-            account.tell(order, message)
+            account.record(order, message)
+            if order.status is OrderStatus.SUBMITTED:
+                # A report that overtook the return of the send has told more than this event would.
+                account.publish(message)
 
     def _deny_unsent(self, order: Order, text: str) -> None:
         """Nothing left this process, so the order is over and may not come back."""
@@ -184,7 +187,7 @@ class Sender:
             self._request_reconcile(f"{order.client_order_id}: the cancel was perhaps not sent: {error}")
 
     def _on_new_order_answer(self, order: Order, answer: wire.OrderAnswer) -> None:
-        if order.operation is Operation.SUBMIT:
+        if order.operation is Operation.SUBMIT and (answer.is_refused or answer.venue_order_id):
             order.operation = None
         if answer.is_refused:
             self._account.end(order, Step.REJECT, answer.text)

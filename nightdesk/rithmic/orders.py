@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from nightdesk.errors import InvariantError
+from nightdesk.errors import NightdeskError
 from nightdesk.messages import ClientOrderId, FillId, OrderType, Side, TimeInForce, VenueOrderId
 from nightdesk.rithmic.words import (
     ORDER_PLACEMENT_AUTO,
@@ -75,6 +75,10 @@ _COMPLETED: dict[str, UpdateKind] = {
 
 _IMAGES: dict[str, UpdateKind] = {"open": UpdateKind.OPEN, "trigger pending": UpdateKind.TRIGGER_PENDING}
 """``status`` of a list's images while the order works; anything else but ``complete`` is on its way."""
+
+
+class ReportUnreadable(NightdeskError):
+    """A report names no order or no side: nothing can be booked on it, drop it."""
 
 
 class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,11 +156,11 @@ def decode_answer(template_id: int, message: Any) -> OrderAnswer | None:
 
 
 def decode_notification(template_id: int, message: Any) -> BrokerUpdate:
-    """351 or 352; raises ``InvariantError`` for one that names no order or no side."""
+    """351 or 352; raises ``ReportUnreadable`` for one that names no order or no side."""
     kind, text = _kind_351(message) if template_id == 351 else _kind_352(message)
     side = Side.BUY if message.transaction_type == SIDE_TO_WIRE[Side.BUY] else Side.SELL
     if not message.basket_id or message.transaction_type not in (*SIDE_TO_WIRE.values(), SHORT_SALE):
-        raise InvariantError(f"template {template_id} names no order or no side: {message.basket_id!r}")
+        raise ReportUnreadable(f"template {template_id} names no order or no side: {message.basket_id!r}")
     has_totals = bool(message.total_fill_size or message.total_unfilled_size)
     is_fill = kind is UpdateKind.FILLED
     return BrokerUpdate(

@@ -30,6 +30,10 @@ _SWING_S = 4.0
 _TRIES_MAX = 100
 _GAP_S_MAX = 10.0
 _SIZES = (1, 1, 1, 1, 2, 2, 3, 4, 5, 5, 8, 10, 15, 25)
+_SWEEP_MAX = 300
+"""No taker clears a client's wall of thousands at once."""
+_STALE_TICKS_MAX = 10.0
+"""The fair price does not run away further from a price that a client's wall holds."""
 _MAKER_SIZE = 8
 """Whoever opens a price shows at least so much more."""
 _SECOND_NS = 1_000_000_000
@@ -129,6 +133,11 @@ class _ProductFlow:
             self._walk = min(2 * low - self._walk, high)
         elif self._walk > high:
             self._walk = max(2 * high - self._walk, low)
+        bid, ask = self._engine.bids.best, self._engine.asks.best
+        if ask is not None and self._walk > ask + _STALE_TICKS_MAX:
+            self._walk = ask + _STALE_TICKS_MAX
+        elif bid is not None and self._walk < bid - _STALE_TICKS_MAX:
+            self._walk = bid - _STALE_TICKS_MAX
         kept = math.exp(-elapsed_s / _SWING_S)
         self._swing = self._swing * kept + gauss(0.0, _SWING_TICKS) * math.sqrt(1.0 - kept * kept)
         self._fair = self._walk + self._swing
@@ -154,9 +163,9 @@ class _ProductFlow:
 
     def _take(self, is_buy: bool, stale_ticks: int) -> list[Outcome]:
         """A market order; larger, the staler the price it takes."""
-        quantity = self._random.choice(_SIZES) * (1 + stale_ticks)
+        quantity = self._random.choice(_SIZES) * min(1 + stale_ticks, 3)
         level = _best_level_total(self._engine.asks if is_buy else self._engine.bids)
-        if stale_ticks and self._random.random() < 0.5:
+        if stale_ticks and level <= _SWEEP_MAX and self._random.random() < 0.5:
             quantity = max(quantity, level)
         return self._engine.submit(Order(is_buy, quantity, None))
 

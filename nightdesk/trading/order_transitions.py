@@ -55,6 +55,7 @@ _ROWS: dict[S, dict[Step, S | None]] = {
         Step.DENY: S.DENIED,
         Step.SEND: S.SUBMITTED,
         Step.DOUBT: S.UNKNOWN,
+        Step.REQUEST_CANCEL: S.PENDING_CANCEL,
         Step.KNOWN: S.SUBMITTED,
         Step.OPEN: None,
         Step.TRIGGER: None,

@@ -1,0 +1,121 @@
+"""The exchange's history: bars of seconds, minutes, days and trades; live closes; bounded memory."""
+
+import pytest
+
+from nightdesk.messages.enums import AggressorSide, BarUnit
+from nightdesk.simulator import bars
+from nightdesk.simulator.bars import BarStore
+from nightdesk.simulator.model import Traded
+from tests.market_support import ES
+
+START_S = 1_700_000_040
+"""The start of a minute."""
+
+
+def test_bars_hold_prices_volumes_and_times() -> None:
+    """Open, high, low, close, both volumes; a second without a trade has no bar; the end is exclusive."""
+    store = BarStore()
+    for second, price, quantity, aggressor in (
+        (0, 10.0, 1, AggressorSide.BUY),
+        (0, 12.0, 2, AggressorSide.SELL),
+        (0, 9.0, 4, AggressorSide.NONE),
+        (3, 11.0, 8, AggressorSide.BUY),
+    ):
+        store.add(_trade(second, price, quantity, aggressor))
+    first, last = store.bars(ES.symbol, BarUnit.SECOND, 1, START_S, START_S + 10)
+    assert (first.open, first.high, first.low, first.close) == (10.0, 12.0, 9.0, 9.0)
+    assert (first.volume, first.ask_volume, first.bid_volume, first.trades) == (7, 1, 2, 3)
+    assert (first.ts_start_s, first.ts_end_s, last.ts_start_s) == (START_S, START_S + 1, START_S + 3)
+    (minute,) = store.bars(ES.symbol, BarUnit.MINUTE, 1, START_S, START_S + 60)
+    assert (minute.open, minute.close, minute.volume, minute.trades) == (10.0, 11.0, 15, 4)
+    assert [bar.volume for bar in store.bars(ES.symbol, BarUnit.SECOND, 2, START_S, START_S + 60)] == [7, 8]
+    (day,) = store.bars(ES.symbol, BarUnit.DAY, 1, 0, 2**40)
+    assert (day.volume, day.ts_start_s % 86_400) == (15, 0)
+
+
+def test_interval_of_a_request_is_about_ends() -> None:
+    """A bar belongs to the answer when its end lies in the interval."""
+    store = BarStore()
+    for second in range(10):
+        store.add(_trade(second, 10.0))
+    found = store.bars(ES.symbol, BarUnit.SECOND, 1, START_S + 3, START_S + 5)
+    assert [bar.ts_end_s - START_S for bar in found] == [3, 4, 5]
+    assert [tick.ts_ns // 10**9 - START_S for tick in store.ticks(ES.symbol, START_S + 3, START_S + 5)] == [3, 4, 5]
+
+
+def test_tick_bars_count_trades() -> None:
+    """Three trades each; the last one is still open."""
+    store = BarStore()
+    for number in range(7):
+        store.add(_trade(number, 10.0 + number))
+    found = store.bars(ES.symbol, BarUnit.TICK, 3, 0, 2**40)
+    assert [(bar.open, bar.close, bar.trades) for bar in found] == [(10.0, 12.0, 3), (13.0, 15.0, 3), (16.0, 16.0, 1)]
+    assert (found[0].ts_start_s, found[0].ts_end_s) == (START_S, START_S + 2)
+
+
+def test_watched_bar_closes_with_time_or_with_the_next_trade() -> None:
+    """Once each; whoever watches from the middle gets the whole bar."""
+    store = BarStore()
+    store.add(_trade(0, 10.0))
+    store.watch(ES.symbol, BarUnit.SECOND, 2)
+    assert store.add(_trade(1, 11.0)) == []
+    (closed,) = store.add(_trade(2, 12.0))
+    assert (closed.open, closed.close, closed.trades, closed.ts_end_s) == (10.0, 11.0, 2, START_S + 2)
+    assert store.advance((START_S + 3) * 10**9) == []
+    (closed,) = store.advance((START_S + 4) * 10**9)
+    assert (closed.open, closed.ts_start_s) == (12.0, START_S + 2)
+    assert store.advance((START_S + 9) * 10**9) == []
+
+
+def test_watched_tick_bar_closes_with_its_last_trade() -> None:
+    """No later trade is needed."""
+    store = BarStore()
+    store.watch(ES.symbol, BarUnit.TICK, 2)
+    assert [len(store.add(_trade(0, 10.0))) for _ in range(5)] == [0, 1, 0, 1, 0]
+
+
+def test_watchers_are_counted() -> None:
+    """Two watchers need two unwatches; one more is ignored."""
+    store = BarStore()
+    for _ in range(2):
+        store.watch(ES.symbol, BarUnit.SECOND, 1)
+    closed = []
+    for second in range(6):
+        closed.append(len(store.add(_trade(second, 10.0))))
+        if second >= 2:
+            store.unwatch(ES.symbol, BarUnit.SECOND, 1)
+    assert closed == [0, 1, 1, 1, 0, 0]
+
+
+def test_tape_that_begins_again_begins_a_new_history() -> None:
+    """Times in an answer never go backwards; watchers stay."""
+    store = BarStore()
+    store.watch(ES.symbol, BarUnit.SECOND, 1)
+    for second in (50, 51, 0, 1):
+        store.add(_trade(second, 10.0))
+    assert [bar.ts_start_s - START_S for bar in store.bars(ES.symbol, BarUnit.SECOND, 1, 0, 2**40)] == [0, 1]
+    assert len(store.add(_trade(2, 10.0))) == 1
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old ticks and bars are forgotten."""
+    monkeypatch.setattr(bars, "TICKS_KEPT_MAX", 100)
+    monkeypatch.setitem(bars._KEPT_MAX, BarUnit.SECOND, 50)
+    store = BarStore()
+    for second in range(1000):
+        store.add(_trade(second, 10.0))
+    assert len(store.ticks(ES.symbol, 0, 2**40)) == 100
+    assert len(store.bars(ES.symbol, BarUnit.SECOND, 1, 0, 2**40)) == 50
+
+
+def test_unknown_symbol_has_no_history() -> None:
+    """An empty answer, no error; a period of nothing is refused."""
+    store = BarStore()
+    assert store.bars("NQZ6", BarUnit.MINUTE, 1, 0, 2**40) == []
+    assert store.ticks("NQZ6", 0, 2**40) == []
+    with pytest.raises(ValueError, match="at least 1"):
+        store.watch(ES.symbol, BarUnit.SECOND, 0)
+
+
+def _trade(second: int, price: float, quantity: int = 1, aggressor: AggressorSide = AggressorSide.BUY) -> Traded:
+    return Traded(ES.symbol, ES.exchange, price, quantity, aggressor, (START_S + second) * 10**9, 0, 0.0)
