@@ -176,7 +176,8 @@ class PlantBody(Body):
 
     def _attempt_failed(self, error: NightdeskError) -> str:
         """A link that never stood; the log shows each attempt, so that a wrong address is seen at once."""
-        self.context.log.warning("connection_attempt_failed", plant=self.kind, reason=str(error), tries=self._failures + 1)
+        tries = self._failures + 1
+        self.context.log.warning("connection_attempt_failed", plant=self.kind, reason=str(error), tries=tries)
         return str(error)
 
     def _count_refusal(self, error: CredentialsError) -> None:

@@ -17,7 +17,10 @@ def _concrete(module: Any) -> list[type[Message]]:
     return [
         item
         for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, Message) and item not in _ABSTRACT and item.__module__ == module.__name__
+        if isinstance(item, type)
+        and issubclass(item, Message)
+        and item not in _ABSTRACT
+        and item.__module__ == module.__name__
     ]
 
 

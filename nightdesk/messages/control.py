@@ -32,7 +32,7 @@ class PlantStatus(Message, frozen=True, kw_only=True):
 
 
 class StrategyStatus(Message, frozen=True, kw_only=True):
-    """One strategy as its own process sees it. ``state``: starting, running, paused, waiting (no trading permission)."""
+    """One strategy as its own process sees it; ``state`` is starting, running, paused or waiting (for permission)."""
 
     request_id: str
     strategy_id: StrategyId
