@@ -60,9 +60,10 @@ class Peer:
         on_message: "Callable[[Peer, Message], None]",
         on_close: "Callable[[Peer], None]",
         buffer_max: int,
+        send_buffer_bytes: int = SOCKET_BUFFER_BYTES,
     ) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
         self.pid, self.uid = _credentials(sock)
         self.on_drained: Callable[[], None] | None = None
         self._sock = sock
@@ -212,12 +213,14 @@ class LaneServer:
         on_message: Callable[[Peer, Message], None],
         on_close: Callable[[Peer], None],
         buffer_max: int = BUFFER_MESSAGES_MAX,
+        send_buffer_bytes: int = SOCKET_BUFFER_BYTES,
     ) -> None:
         self._path = path
         self._on_open = on_open
         self._on_message = on_message
         self._on_close = on_close
         self._buffer_max = buffer_max
+        self._send_buffer_bytes = send_buffer_bytes
         self._peers: set[Peer] = set()
         self._sock: socket.socket | None = None
         self._inode = 0
@@ -261,7 +264,13 @@ class LaneServer:
                 get_logger().warning("lane_peer_refused", uid=uid)
                 sock.close()
                 continue
-            peer = Peer(sock, on_message=self._on_message, on_close=self._closed, buffer_max=self._buffer_max)
+            peer = Peer(
+                sock,
+                on_message=self._on_message,
+                on_close=self._closed,
+                buffer_max=self._buffer_max,
+                send_buffer_bytes=self._send_buffer_bytes,
+            )
             self._peers.add(peer)
             self._on_open(peer)
 

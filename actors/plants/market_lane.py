@@ -24,6 +24,9 @@ Instrument = tuple[str, str]
 PEER_WINDOW: Final = 512
 """Messages handed to a peer before its kernel buffer took them; more wait here, where they can be conflated."""
 
+SEND_BUFFER_BYTES: Final = 65_536
+"""Asked of the kernel for each subscriber: what lies there can no longer be conflated and is stale when it is read."""
+
 BLOCK_HIGH: Final = 8192
 """In ``block``: messages that wait for one subscriber before the plant stops reading."""
 
@@ -163,7 +166,12 @@ class MarketLane:
         self._routes: dict[Instrument, list[tuple[Subscriber, bool]]] = {}
         buffer_max = BLOCK_BUFFER_MAX if self.is_blocking else 4 * PEER_WINDOW
         self._server = LaneServer(
-            path, on_open=self._open, on_message=self._take, on_close=self._close, buffer_max=buffer_max
+            path,
+            on_open=self._open,
+            on_message=self._take,
+            on_close=self._close,
+            buffer_max=buffer_max,
+            send_buffer_bytes=SEND_BUFFER_BYTES,
         )
 
     @property
