@@ -12,11 +12,12 @@ from tests.support import SHARED_DATA
 
 TAPES = {
     "esh24_trades_bbo_20231225.parquet": {"rows": 28_412, "trades": 2_973, "limit": 0},
-    "esu13_trades_20130901_20130903.parquet": {"rows": 40_000, "trades": 40_000, "limit": 40_000},
+    "esu13_trades_20130901_20130903.parquet": {"rows": 500_000, "trades": 500_000, "limit": 0},
 }
 
 
-def _replay(folder: Path, tape: Path, limit: int) -> dict[str, Any]:
+def replay_configuration(folder: Path, tape: Path, limit: int = 0) -> dict[str, Any]:
+    """The default job on a recorded tape at speed 0, with two strategies that only count."""
     source = {"kind": "replay", "path": str(tape), "symbol": "ESZ6", "limit": limit}
     strategies = [
         {
@@ -41,10 +42,10 @@ def test_every_tick_of_the_tape_reaches_every_strategy_once_and_in_order(tape: s
     """At speed 0 nothing is lost, repeated or reordered between the file and two strategies."""
     expected = TAPES[tape]
     with short_folder() as folder:
-        configuration = write_configuration(folder, _replay(folder, SHARED_DATA / tape, expected["limit"]))
+        configuration = write_configuration(folder, replay_configuration(folder, SHARED_DATA / tape, expected["limit"]))
         with running(configuration) as system:
             system.wait_status(
-                lambda status: all(one["ticks"] >= expected["rows"] for one in status["strategies"].values()), 120
+                lambda status: all(one["ticks"] >= expected["rows"] for one in status["strategies"].values()), 300
             )
             assert system.stop() == 0
             seen = system.events("tape_seen")
@@ -53,6 +54,11 @@ def test_every_tick_of_the_tape_reaches_every_strategy_once_and_in_order(tape: s
             assert {line["digest"] for line in seen} == {digest_of(SHARED_DATA / tape, expected["limit"])}
             assert [line["out_of_order"] for line in seen] == [0, 0]
             assert system.events("data_gap") == []
+
+
+def rows_of(path: Path) -> int:
+    """The number of rows of a tape."""
+    return int(pyarrow.parquet.read_metadata(path).num_rows)
 
 
 def digest_of(path: Path, limit: int) -> str:
