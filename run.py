@@ -1,15 +1,21 @@
 """The command line: ``run`` (the default), the operator's verbs, ``simulator`` and ``check``. Defines no actor."""
 
+import signal
+
+_interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)
+"""Ctrl-C while the modules are being loaded ends the program without a traceback; afterwards it is ours to handle."""
+
+# ruff: noqa: E402
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
+import orjson
 import typer
 from structlog.typing import FilteringBoundLogger
 
@@ -17,19 +23,26 @@ from nightdesk.clocks import SystemClock
 from nightdesk.console import render
 from nightdesk.console.durations import seconds_of
 from nightdesk.console.summary import RunSummary
-from nightdesk.console.verbs import VERBS, ConfigOption, config_of
-from nightdesk.errors import ConfigurationError, NightdeskError
-from nightdesk.logs import configure, get_logger
-from nightdesk.settings.folders import FolderLock, Folders
+from nightdesk.console.verbs import VERBS, ConfigOption, JsonOption, config_of
+from nightdesk.errors import ConfigurationError, CredentialsError, NightdeskError
+from nightdesk.log_output import hold_standard_streams
+from nightdesk.logs import configure, drain, get_logger
+from nightdesk.settings.folders import Folders
 from nightdesk.settings.load import load_settings, prepare_folders
+from nightdesk.settings.locks import Holder, lock_folder, lock_logins
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
 from nightdesk.settings.secrets import check_secrets
 
+signal.signal(signal.SIGINT, _interrupted)
+
 EXIT_INTERNAL = 70
 EXIT_USAGE = 2
+EXIT_HALTED = 5
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 LOG_FORMATS = ("auto", "json", "console")
+LAST_LINES_S = 0.5
+"""What a slow reader of the log has to take the last lines before the program ends."""
 
 DurationOption = Annotated[
     str | None, typer.Option("--duration", metavar="TIME", help="End by itself, in order, after 60s, 5m, 2h.")
@@ -72,14 +85,20 @@ def run(
 
 
 @app.command()
-def check(context: typer.Context, config: ConfigOption = None) -> None:
+def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check a configuration and its secrets, and print the tree that it would start. Starts and creates nothing.
 
     Example: python run.py check --config live.yaml
     """
-    configuration = load_settings(config_of(context, config))
-    check_secrets(configuration.settings)
-    render.show(render.planned_tree(_planned_children(configuration)))
+    # Only a run and this need what the verbs do not: the supervisors' side.
+    from supervisors.plan import planned
+
+    configuration = _checked(config_of(context, config))
+    root, children = planned(configuration)
+    if as_json:
+        render.write(orjson.dumps({**root, "children": children}, option=orjson.OPT_INDENT_2).decode())
+    else:
+        render.show(render.planned_tree(root, children))
 
 
 @app.command()
@@ -88,13 +107,12 @@ def simulator(context: typer.Context, config: ConfigOption = None, log_format: L
 
     Example: python run.py simulator --config simulator.yaml
     """
-    configuration = load_settings(config_of(context, config), check_strategies=False)
+    configuration = _checked(config_of(context, config), check_strategies=False)
     if configuration.settings.exchange is None:
         raise ConfigurationError(
             f"{configuration.config_file}: mode: has no exchange to run; name a file with mode: sim"
         )
-    check_secrets(configuration.settings)
-    with _Folders(configuration):
+    with _held(configuration):
         configure(log_format=_log_format(log_format), level=configuration.settings.log_level, actor="simulator")
         asyncio.run(_serve(configuration))
 
@@ -110,23 +128,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # Whoever read our output has gone.
+        render.discard_output()
         return EXIT_BROKEN_PIPE
     return code if isinstance(code, int) else 0
 
 
 def _run_system(config: str, duration_s: float | None, log_format: str) -> int:
-    configuration = load_settings(config)
+    configuration = _checked(config)
     settings = configuration.settings
-    check_secrets(settings)
     # Only a run needs what the verbs do not: supervisors bring Thespian with them.
-    from supervisors.system import run_tree
-
+    from actors.plants.last_actions import after_give_up
+    from supervisors.system import EXIT_BUDGET_SPENT, run_tree
     from supervisors.tree import build_tree
 
-    summary = RunSummary(_folders_of(configuration))
-    with _Folders(configuration):
+    summary = RunSummary(_folders_of(configuration), SystemClock())
+    failures: list[str] = []
+    with _held(configuration):
         configure(log_format=log_format, level=settings.log_level, actor="run")
         code: int = run_tree(
             build_tree(configuration),
@@ -136,9 +154,15 @@ def _run_system(config: str, duration_s: float | None, log_format: str) -> int:
             deadline_s=settings.shutdown_deadline_s,
             on_stopping=summary.collect,
             runtime_dir=configuration.runtime_dir,
+            on_failed=failures.append,
         )
+        if code == EXIT_BUDGET_SPENT:
+            summary.fields["last_actions"] = after_give_up(configuration, log_format)
         get_logger().info("run_summary", exit_code=code, **summary.fields)
-    return code
+        drain(LAST_LINES_S)
+    if code == EXIT_HALTED:
+        failures = ["stopped while trading was HALTED; it is so at the next start, until resume-trading"]
+    return _complain(failures[0], code) if failures else code
 
 
 async def _serve(configuration: RunConfiguration) -> None:
@@ -166,23 +190,17 @@ def _announce(endpoint: ExchangeEndpoint, log: FilteringBoundLogger) -> None:
     )
 
 
-class _Folders:
-    """Creates and locks a run's folders for as long as it lasts."""
-
-    def __init__(self, configuration: RunConfiguration) -> None:
-        self._configuration = configuration
-        self._locks: list[FolderLock] = []
-
-    def __enter__(self) -> Self:
-        prepare_folders(self._configuration)
-        name = self._configuration.settings.name
-        for folder in dict.fromkeys((self._configuration.state_dir, self._configuration.runtime_dir)):
-            self._locks.append(FolderLock(folder, name))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for lock in self._locks:
-            lock.release()
+@contextlib.contextmanager
+def _held(run: RunConfiguration) -> Iterator[None]:
+    """A run's folders, created and locked, and its login locked, for as long as it lasts."""
+    prepare_folders(run)
+    owner = Holder(os.getpid(), run.settings.name, run.config_file)
+    with contextlib.ExitStack() as held:
+        for folder, key in {run.state_dir: "state_dir", run.runtime_dir: "runtime_dir"}.items():
+            held.callback(lock_folder(key, folder, owner).release)
+        for lock in lock_logins(run.settings, owner):
+            held.callback(lock.release)
+        yield
 
 
 class _InternalErrors:
@@ -210,23 +228,20 @@ def _folders_of(configuration: RunConfiguration) -> Folders:
     )
 
 
-def _planned_children(configuration: RunConfiguration) -> list[dict[str, Any]]:
-    from supervisors.spec import Kind, unpack
-    from supervisors.tree import build_tree
-
-    planned = []
-    for child in build_tree(configuration).children:
-        planned.append({"id": child.id, "what": child.body})
-        if child.kind is Kind.SUPERVISOR:
-            planned += [{"id": below.id, "what": below.body} for below in unpack(child.config).children]
-    return planned
+def _checked(config: str, *, check_strategies: bool = True) -> RunConfiguration:
+    configuration = load_settings(config, check_strategies=check_strategies)
+    try:
+        check_secrets(configuration.settings)
+    except CredentialsError as error:
+        raise CredentialsError(f"{configuration.config_file}: {error}") from None
+    return configuration
 
 
 def _log_format(name: str) -> str:
     if name not in LOG_FORMATS:
         raise ConfigurationError(f"--log-format: expected {', '.join(LOG_FORMATS)}, not {name[:40]!r}")
     if name == "auto":
-        return "console" if sys.stdout.isatty() else "json"
+        return "console" if sys.stdout is not None and sys.stdout.isatty() else "json"
     return name
 
 
@@ -237,5 +252,6 @@ def _complain(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    hold_standard_streams()
     with _InternalErrors():
         sys.exit(main())

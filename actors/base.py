@@ -17,17 +17,19 @@ from typing import Any
 import uvloop
 from thespian.actors import ActorAddress, ThespianWatch
 
-from actors.body import ALERTS, ALERTS_PER_SECOND_MAX, Body, Context, load_body
+from actors.body import ALERTS, ALERTS_PER_SECOND_MAX, Body, Context, Finished, IgnoreStart, load_body
+from actors.crash_report import TRACEBACK_CHARACTERS_MAX, shortened, write_crash_report
 from actors.mailbox import LAST_WORDS_S, MAIL_QUEUE_MAX, MailActor, Port
 from actors.process import die_with_parent, take_over
 from nightdesk.clocks import SystemClock
 from nightdesk.errors import InvariantError, NightdeskError
-from nightdesk.logs import configure, get_logger
+from nightdesk.logs import configure, flush, get_logger
 from nightdesk.messages import (
     ChildId,
     Down,
     ExitReason,
     Heartbeat,
+    Ignored,
     Mail,
     Message,
     Shutdown,
@@ -36,13 +38,21 @@ from nightdesk.messages import (
     decode,
 )
 
-__all__ = ["ALERTS", "ALERTS_PER_SECOND_MAX", "Body", "Context", "GuardedActor", "Port", "Shell", "exit_code_of"]
+__all__ = [
+    "ALERTS",
+    "ALERTS_PER_SECOND_MAX",
+    "Body",
+    "Context",
+    "Finished",
+    "GuardedActor",
+    "IgnoreStart",
+    "Port",
+    "Shell",
+    "exit_code_of",
+]
 
 SUPERVISOR = ChildId("supervisor")
 """The address of one's own supervisor, whatever its id."""
-
-TRACEBACK_CHARACTERS_MAX = 8_000
-"""Of a traceback in last words; its end is kept."""
 
 CANCEL_S = 1.0
 """What the tasks of a body have after its ``stop`` to end."""
@@ -117,7 +127,7 @@ class Shell(GuardedActor):
             return
         message = decode(mail.payload)
         if isinstance(message, Shutdown):
-            self._stop(message.deadline_s)
+            self._stop(message.deadline_s, message.reason)
         else:
             self._runner.deliver(mail.origin, message)
 
@@ -125,7 +135,7 @@ class Shell(GuardedActor):
         while self._outgoing and self._supervisor is not None:
             destination, message = self._outgoing.popleft()
             if isinstance(message, Down):
-                orderly = message.reason is ExitReason.SHUTDOWN
+                orderly = message.reason in (ExitReason.SHUTDOWN, ExitReason.NORMAL)
                 self.last_words(self._supervisor, message, destination, 0 if orderly else 1)
                 return
             self._supervisor.send(self.make_mail(destination, message))
@@ -133,17 +143,17 @@ class Shell(GuardedActor):
     def on_terminate(self) -> None:
         if self._stopping or self._runner is None:
             os._exit(1)
-        self._stop(TERMINATE_DEADLINE_S)
+        self._stop(TERMINATE_DEADLINE_S, "SIGTERM")
 
     def on_failure(self, error: BaseException) -> None:
         if self._runner is None:
             raise error
         self._runner.crash(error)
 
-    def _stop(self, deadline_s: float) -> None:
+    def _stop(self, deadline_s: float, reason: str) -> None:
         self._stopping = True
         if self._runner is not None:
-            self._runner.shutdown(deadline_s)
+            self._runner.shutdown(deadline_s, reason)
 
     def _post(self, destination: ChildId, message: Message) -> None:
         """Called on the body's thread. A full queue means that the main thread or the supervisor does not get on."""
@@ -195,9 +205,9 @@ class BodyRunner:
         """Hand the body a message. Called from the main thread."""
         self._loop.call_soon_threadsafe(self._receive, origin, message)
 
-    def shutdown(self, deadline_s: float) -> None:
+    def shutdown(self, deadline_s: float, reason: str = "") -> None:
         """Stop the body in order; ``Down`` follows. Called from the main thread; a second call changes nothing."""
-        self._loop.call_soon_threadsafe(self._begin_stop, deadline_s)
+        self._loop.call_soon_threadsafe(self._begin_stop, deadline_s, reason)
 
     def crash(self, error: BaseException) -> None:
         """End with an error; the first one counts. May be called from any thread."""
@@ -222,7 +232,13 @@ class BodyRunner:
         try:
             # The body's modules are imported here, in its own process and thread, and nowhere before.
             self._body = load_body(self._start.body)(self._context)
-            await self._body.start()
+            returned: object = await self._body.start()  # type: ignore[func-returns-value]
+            if returned is not None:
+                raise TypeError(f"bad_return: start returned {returned!r}")
+        except IgnoreStart:
+            self._post(SUPERVISOR, Ignored(**self._identity))
+            self._end(Down(**self._identity, reason=ExitReason.NORMAL))
+            return
         except BaseException as error:
             if self._stopping and isinstance(error, asyncio.CancelledError):
                 self._end(Down(**self._identity, reason=ExitReason.SHUTDOWN))
@@ -232,7 +248,7 @@ class BodyRunner:
         if self._ended:
             return
         self._ready = True
-        self._post(SUPERVISOR, Started(**self._identity))
+        self._post(SUPERVISOR, Started(**self._identity, info=self._body.start_info))
         self._beat()
         held, self._held = self._held, []
         for origin, message in held:
@@ -241,6 +257,7 @@ class BodyRunner:
     def _beat(self) -> None:
         if not self._ended:
             self._post(SUPERVISOR, Heartbeat(**self._identity))
+            flush()
             self._loop.call_later(self._start.heartbeat_interval_s, self._beat)
 
     def _receive(self, origin: ChildId, message: Message) -> None:
@@ -257,17 +274,18 @@ class BodyRunner:
         except BaseException as error:
             self._end_crashed(error)
 
-    def _begin_stop(self, deadline_s: float) -> None:
+    def _begin_stop(self, deadline_s: float, reason: str, end: ExitReason = ExitReason.SHUTDOWN) -> None:
         if self._stopping or self._ended:
             return
         self._stopping = True
         if self._ready and self._body is not None:
-            self._stop_task = self._loop.create_task(self._stop(self._body, deadline_s), name="stop")
+            self._body.stop_reason, self._body.stop_deadline_s = reason, deadline_s
+            self._stop_task = self._loop.create_task(self._stop(self._body, deadline_s, end), name="stop")
         elif self._starting is not None:
             self._starting.cancel()
 
-    async def _stop(self, body: Body, deadline_s: float) -> None:
-        words: dict[str, Any] = {"reason": ExitReason.SHUTDOWN}
+    async def _stop(self, body: Body, deadline_s: float, end: ExitReason) -> None:
+        words: dict[str, Any] = {"reason": end}
         try:
             try:
                 async with asyncio.timeout(deadline_s):
@@ -297,13 +315,16 @@ class BodyRunner:
     def _end_crashed(self, error: BaseException) -> None:
         if self._ended:
             return
-        kind, message = type(error).__name__, str(error)
+        if isinstance(error, Finished) and self._ready and not self._stopping:
+            self._begin_stop(TERMINATE_DEADLINE_S, "finished", ExitReason.NORMAL)
+            return
+        kind, message = type(error).__name__, shortened(str(error))
         if self._stop_task is not None and asyncio.current_task(self._loop) is not self._stop_task:
             # What a body's tasks meet while everything is being closed does not make an ordered stop a crash.
             self._log.warning("task_failed_while_stopping", error_type=kind, error_message=message)
             return
         text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS_MAX:]
-        self._log.error("actor_crashed", error_type=kind, error_message=message, traceback=text)
+        write_crash_report(kind, message, text)
         words: dict[str, Any] = {"error_type": kind, "error_message": message, "traceback": text}
         self._end(Down(**self._identity, reason=ExitReason.CRASHED, exit_code=exit_code_of(error), **words))
 

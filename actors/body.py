@@ -19,6 +19,14 @@ ALERT_FIELD_LENGTH_MAX = 500
 """Characters of one field of an alert; a longer text is cut, so that a traceback cannot fill a channel."""
 
 
+class IgnoreStart(Exception):
+    """Raised from ``Body.start``: this actor does not want to run. Its spec stays without a process."""
+
+
+class Finished(Exception):
+    """Raised anywhere in a body once it runs: its work is done. It stops in order, with the exit reason NORMAL."""
+
+
 class Context:
     """What a body is given by its process: who it is, and the ways out of it.
 
@@ -117,13 +125,22 @@ class Context:
 
 
 class Body:
-    """The domain code of one actor. Everything of it runs on one event loop in one thread."""
+    """The domain code of one actor. Everything of it runs on one event loop in one thread.
+
+    ``stop_reason`` is set before ``stop`` is called: why the actor is stopped, ``gave_up`` where a supervisor above it
+    has given up; ``stop_deadline_s`` with it: how long ``stop`` may take. ``start_info`` may be set in ``start``: what whoever asked for the start is to know.
+    """
+
+    stop_reason: str = ""
+    stop_deadline_s: float = 0.0
+    start_info: str = ""
 
     def __init__(self, context: Context) -> None:
         self.context = context
 
     async def start(self) -> None:
-        """Become ready to receive. Raising is a failed start, which the supervisor counts as a try."""
+        """Become ready to receive. Raising is a failed start, which the supervisor counts as a try; ``IgnoreStart`` is
+        an answer of its own. Returning anything but None is a failed start, too (OTP's ``bad_return``)."""
 
     async def stop(self) -> None:
         """End in order, within the deadline that the supervisor gave; called once, never before ``start`` returned."""

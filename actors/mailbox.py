@@ -1,7 +1,6 @@
-"""The mailbox: mail between actors over Thespian, one message in flight to each peer."""
+"""The mailbox: mail between actors over Thespian, in order to each peer, and bounded."""
 
 import os
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -22,48 +21,41 @@ _EXIT = "exit"
 
 
 class Port:
-    """The way to one peer. Each message leaves when the one before has been acknowledged.
+    """The way to one peer: mail arrives in the order in which it was sent, or not at all.
 
-    Thespian keeps no order between messages that are under way together, and twenty that are stuck at a hung peer
-    would make this actor mute to all others; one in flight rules out both.
+    Order and credit window are the transport's (``supervisors.substrate.outbox``), which keeps its peers apart, so
+    that a hung one holds up nobody else. Here is only the bound of what may wait, for a child that is just being
+    started, too, which Thespian itself keeps mail for.
     """
 
     def __init__(self, actor: "MailActor", address: ActorAddress) -> None:
         self._actor = actor
         self.address = address
-        self._waiting: deque[tuple[Mail, Callable[[], None] | None]] = deque()
-        self._in_flight = False
+        self._waiting = 0
         self._closed = False
         self.dropped = 0
 
     def send(self, mail: Mail, on_done: Callable[[], None] | None = None) -> None:
-        """Queue mail; ``on_done`` is called when the peer has it, or when it turned out that it never will."""
-        if self._closed or len(self._waiting) >= MAIL_QUEUE_MAX:
+        """Send mail; ``on_done`` is called when the peer has it, or when it turned out that it never will."""
+        if self._closed:
+            return
+        if self._waiting >= MAIL_QUEUE_MAX:
             self.dropped += 1
             if self.dropped % MAIL_QUEUE_MAX == 1:
                 get_logger().warning("mail_dropped", destination=mail.destination, dropped=self.dropped)
             return
-        self._waiting.append((mail, on_done))
-        self._next()
-
-    def close(self) -> None:
-        """Forget what waits: the peer is dead."""
-        self._closed = True
-        self._waiting.clear()
-
-    def _next(self) -> None:
-        if self._in_flight or not self._waiting:
-            return
-        self._in_flight = True
-        mail, on_done = self._waiting.popleft()
+        self._waiting += 1
 
         def done(_result: object, _intent: object) -> None:
-            self._in_flight = False
+            self._waiting -= 1
             if on_done is not None:
                 on_done()
-            self._next()
 
         self._actor.transmit(TransmitIntent(self.address, mail, onSuccess=done, onError=done))
+
+    def close(self) -> None:
+        """Nothing is sent any more: the peer is dead. What was on its way, the transport finds out to be lost."""
+        self._closed = True
 
 
 class MailActor(Actor):  # type: ignore[misc]

@@ -5,6 +5,8 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -20,6 +22,9 @@ _logging_manager = logging.Logger.manager
 
 own_descriptors: set[int] = set()
 """Descriptors that only this process has a use for; a forked child closes its copies (see ``close_inherited``)."""
+
+own_sockets: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
+"""The same for sockets; the objects are emptied, lest the child's garbage collector closes what is not theirs."""
 
 
 def die_with_parent(expected_parent_pid: int) -> None:
@@ -70,17 +75,21 @@ def take_over(on_terminate: Callable[[], None]) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, terminate)
     faulthandler.enable()
-    close_inherited()
 
 
 def close_inherited() -> None:
-    """Close what a forked process has of its parent's own descriptors."""
-    for descriptor in own_descriptors:
+    """Close what a forked process has of its parent's own descriptors; Python calls this in each one."""
+    descriptors = {*own_descriptors, *(sock.detach() for sock in list(own_sockets))}
+    own_descriptors.clear()
+    own_sockets.clear()
+    for descriptor in descriptors:
         try:
             os.close(descriptor)
         except OSError:
             continue
-    own_descriptors.clear()
+
+
+os.register_at_fork(after_in_child=close_inherited)
 
 
 def children_of(parent_pid: int) -> list[int]:

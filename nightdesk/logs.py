@@ -1,8 +1,10 @@
-"""Log lines on standard output: one write per line, so that lines of several processes never interleave."""
+"""Log lines: their form and their keys. Where they go, and that this never takes time, is ``nightdesk.log_output``."""
 
 import logging
 import os
+import reprlib
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, cast
 
@@ -10,15 +12,19 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-LINE_BYTES_MAX = 4096
-"""A longer line is cut in its longest texts: up to this size (PIPE_BUF) a pipe keeps lines of many writers whole."""
+from nightdesk.log_output import LINE_BYTES_MAX, LineOutput
+
+__all__ = ["LINE_BYTES_MAX", "LogFormat", "configure", "drain", "flush", "get_logger"]
 
 LogFormat = Literal["json", "console"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _FIRST_KEYS = ("timestamp", "level", "event", "actor", "child_id", "incarnation")
 _CUT_MARK = "…[cut]"
-_STANDARD_OUTPUT = 1
+_END_MATTERS = frozenset({"traceback", "exception", "stack"})
+"""Texts of which the end is kept when they are cut, for it names the error."""
+_FIRST_TEXT_MAX = 200
+_TEXTS_CUT_MAX = 8
 
 
 def configure(*, log_format: str, level: str, **bound: object) -> None:
@@ -48,6 +54,10 @@ def configure(*, log_format: str, level: str, **bound: object) -> None:
     )
     logging.root.handlers[:] = [_LibraryHandler()]
     logging.root.setLevel(max(number, logging.WARNING))
+    # What Python itself would say on standard error, which may be the same stalled pipe and would be waited for.
+    logging.captureWarnings(True)
+    sys.unraisablehook = _log_unraisable
+    threading.excepthook = _log_thread_error
 
 
 def get_logger(**bound: object) -> FilteringBoundLogger:
@@ -72,14 +82,10 @@ class _Bound:
 
 
 class _LineWriter:
-    """Writes each line with one system call. A line that cannot be written is dropped: no log may stop an actor."""
+    """What structlog hands its lines to."""
 
     def msg(self, line: "str | bytes") -> None:
-        payload = line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")
-        try:
-            os.write(_STANDARD_OUTPUT, payload + b"\n")
-        except OSError:
-            return
+        _output.write(line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace"))
 
     log = debug = info = warning = warn = error = err = critical = exception = fatal = failure = msg
 
@@ -92,6 +98,20 @@ class _LibraryHandler(logging.Handler):
         log.log(record.levelno, "library_message", text=record.getMessage(), exc_info=record.exc_info)
 
 
+def _log_unraisable(error: "sys.UnraisableHookArgs") -> None:
+    text = error.err_msg or "Exception ignored in"
+    kind = error.exc_type.__name__
+    text = f"{text}: {reprlib.repr(error.object)}"
+    get_logger().error("error_ignored", error_type=kind, text=text, exc_info=error.exc_value)
+
+
+def _log_thread_error(error: threading.ExceptHookArgs) -> None:
+    if error.exc_type is SystemExit:
+        return
+    name = error.thread.name if error.thread is not None else ""
+    get_logger().error("thread_failed", error_type=error.exc_type.__name__, thread=name, exc_info=error.exc_value)
+
+
 def _render_json(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> bytes:
     ordered = {key: event.pop(key) for key in _FIRST_KEYS if key in event}
     ordered.update(event)
@@ -100,19 +120,62 @@ def _render_json(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> b
 
 
 def _dump(event: dict[str, Any]) -> bytes:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        # Integers beyond 64 bits, lone surrogates, an object whose repr fails: no log call may end its caller.
+        return orjson.dumps({_plain(key): _plain(value) for key, value in event.items()})
+
+
+def _plain(value: object) -> str:
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _shorten(event: dict[str, Any], line: bytes) -> bytes:
-    for _ in range(len(event)):
+    cut = dict(event)
+    for _ in range(_TEXTS_CUT_MAX):
         over = len(line) + 1 - LINE_BYTES_MAX
         if over <= 0:
-            break
-        longest = max(event, key=lambda key: len(_dump({key: event[key]})))
-        text = event[longest] if isinstance(event[longest], str) else str(event[longest])
+            return line
+        longest = max(cut, key=lambda key: len(_dump({key: cut[key]})))
+        text = _plain(cut[longest]) if isinstance(cut[longest], str) else _dump_text(cut[longest])
         # Escapes take more bytes in the line than characters in the text, so the text is cut in proportion.
         share = over / max(len(_dump({longest: text})), 1)
         kept = max(0, int(len(text) * (1.0 - share)) - len(_CUT_MARK) - 8)
-        event[longest] = text[:kept] + _CUT_MARK
-        line = _dump(event)
-    return line
+        cut[longest] = _CUT_MARK + text[len(text) - kept :] if longest in _END_MATTERS else text[:kept] + _CUT_MARK
+        line = _dump(cut)
+    if len(line) < LINE_BYTES_MAX:
+        return line
+    # Too many keys rather than too long texts.
+    first = {key: _plain(event[key])[:_FIRST_TEXT_MAX] for key in _FIRST_KEYS if key in event}
+    return _dump(first | {"cut": _CUT_MARK})
+
+
+def _dump_text(value: object) -> str:
+    return _dump({"": value}).decode()[4:-1]
+
+
+def _drop_report(count: int, reason: str) -> bytes:
+    """The line that stands where lines are missing; it is written whatever the level is."""
+    event: Any = {"event": "log_lines_dropped", "count": count, "reason": reason}
+    for processor in structlog.get_config()["processors"]:
+        event = processor(None, "warning", event)
+    return event if isinstance(event, bytes) else str(event).encode("utf-8", "backslashreplace")
+
+
+_output = LineOutput(_drop_report)
+os.register_at_fork(after_in_child=_output.after_fork)
+
+
+def flush() -> bool:
+    """Write what a stalled reader made wait, as far as there is room; True when nothing waits. Returns at once.
+
+    Called now and then by whoever has a timer, so that the last lines before a silence do not wait for the next one.
+    """
+    return _output.flush()
+
+
+def drain(wait_s: float) -> bool:
+    """As ``flush``, but waiting for a slow reader; for a process that is about to end and trades no more."""
+    return _output.drain(wait_s)

@@ -2,8 +2,9 @@
 
 Differences from OTP, all of them ours: restarts are spaced by a backoff; a child may have its own budget, after which
 it is parked instead of ending its supervisor; a child that is parked in that case does not fail the boot either; an
-operator's restart of a running child stops and starts it; a child may end the whole system with an exit code.
-A budget is charged when a restart is decided, not when its backoff has passed.
+operator's restart of a running child stops and starts it; a child may end the whole system with an exit code. Nothing
+blocks: where OTP's supervisor waits within a start or a stop, this one goes on answering, and under ``ONE_FOR_ONE``
+restarts of several children do not wait for each other. See docs/supervision.md.
 """
 
 from collections.abc import Callable
@@ -11,39 +12,37 @@ from dataclasses import replace
 from typing import Any
 
 from nightdesk.messages import ChildState, ExitReason
-from supervisors.spec import GiveUp, RestartType, SupervisorSpec
-from supervisors.state import (
-    Answer,
+from supervisors import requests, restarts
+from supervisors.events import (
+    AddRequested,
     Boot,
-    Child,
     ChildBeat,
     ChildDied,
+    ChildIgnored,
     ChildSpoke,
     ChildStarted,
+    DeleteRequested,
     Effect,
-    Ending,
     Event,
-    LastWords,
-    Phase,
     ProcessSpawned,
+    ReportKind,
     RestartRequested,
-    Rung,
-    State,
-    StopProcess,
     StopRequested,
+    TerminateRequested,
     Tick,
 )
-from supervisors.turn import GAVE_UP, LADDER, LADDER_STEP_S, Turn
+from supervisors.restarts import FAILED_TO_START, GAVE_UP, GAVE_UP_REASON
+from supervisors.spec import RestartType, Strategy, SupervisorSpec
+from supervisors.state import Child, Ending, LastWords, Phase, State
+from supervisors.turn import Turn
 
-__all__ = ["FAILED_TO_START", "GAVE_UP", "initial", "next_deadline", "step"]
+__all__ = ["FAILED_TO_START", "GAVE_UP", "GAVE_UP_REASON", "initial", "next_deadline", "step"]
 
 TURN_EVERY_S = 1.0
 """While a child's silence is watched, the engine wants a ``Tick`` at least this often."""
 
 INCARNATIONS_PER_SUPERVISOR = 1_000_000
 """A rebuilt supervisor numbers its children from the next multiple on, so that incarnations only ever grow."""
-
-FAILED_TO_START = "failed_to_start_child"
 
 
 def initial(spec: SupervisorSpec, incarnation: int = 1) -> State:
@@ -79,9 +78,7 @@ def next_deadline(state: State) -> float | None:
 
 
 def _on_boot(turn: Turn, _event: Boot) -> None:
-    queue = tuple(child.id for child in turn.state.children)
-    turn.state = replace(turn.state, boot_queue=queue)
-    turn.boot_next()
+    restarts.begin_boot(turn)
 
 
 def _on_spawned(turn: Turn, event: ProcessSpawned) -> None:
@@ -92,12 +89,20 @@ def _on_spawned(turn: Turn, event: ProcessSpawned) -> None:
 
 def _on_started(turn: Turn, event: ChildStarted) -> None:
     child = turn.current(event.child_id, event.incarnation)
-    if child is None or child.state is not ChildState.STARTING or child.last_words is not None:
+    if child is None or child.state is not ChildState.STARTING or child.last_words is not None or child.ignored:
         return
     child = replace(child, state=ChildState.RUNNING, running_since_s=turn.now, beat_s=turn.now, deadline_s=None)
-    turn.report("child_restarted" if child.restarts else "child_started", child)
-    turn.put(replace(child, down_since_s=None))
-    turn.booted(child.id)
+    turn.report(ReportKind.PROGRESS, "child_restarted" if child.restarts else "child_started", child)
+    child = replace(child, down_since_s=None, info=event.info, parked_before=False)
+    info = f", {event.info}" if event.info else ""
+    child = turn.answer_starters(child, True, f"{child.id} is started: pid {child.pid}{info}")
+    restarts.settled(turn, child.id)
+
+
+def _on_ignored(turn: Turn, event: ChildIgnored) -> None:
+    child = turn.current(event.child_id, event.incarnation)
+    if child is not None and child.state is ChildState.STARTING:
+        turn.put(replace(child, ignored=True))
 
 
 def _on_beat(turn: Turn, event: ChildBeat) -> None:
@@ -113,74 +118,64 @@ def _on_spoke(turn: Turn, event: ChildSpoke) -> None:
 
 
 def _on_died(turn: Turn, event: ChildDied) -> None:
-    child = turn.current(event.child_id, event.incarnation)
-    if child is None:
+    before = turn.current(event.child_id, event.incarnation)
+    if before is None:
         return
-    words = child.last_words or LastWords(ExitReason.KILLED)
-    since = turn.now if child.down_since_s is None else child.down_since_s
-    child = replace(child, last_exit=words.reason.value, down_since_s=since)
-    failed_start = child.state is ChildState.STARTING
-    turn.report("child_start_failed" if failed_start else "child_exited", child, words)
-    before = child.state
+    words = before.last_words or LastWords(ExitReason.KILLED)
+    job = turn.state.job
+    bystander = job is not None and before.id in job.stopping
+    wanted = turn.stopping or bystander or before.state is ChildState.STOPPING
+    since = turn.now if before.down_since_s is None else before.down_since_s
+    before = replace(before, last_exit=words.reason.value, last_error=_about(before, words), down_since_s=since)
+    turn.report_death(before, words, wanted=wanted)
     child = replace(
-        child, state=ChildState.STOPPED, pid=0, deadline_s=None, running_since_s=None, last_words=None, rung=0
+        before, state=ChildState.STOPPED, pid=0, deadline_s=None, running_since_s=None, last_words=None, rung=0
     )
-    turn.put(child)
+    child = turn.answer_stoppers(child)
     if turn.stopping:
         if turn.state.exit_code is None:
             turn.state = replace(turn.state, exit_code=words.exit_code)
         turn.stop_next()
     elif words.exit_code is not None and words.reason is ExitReason.CRASHED:
         text = f"{child.id}: {words.error_message}"
-        turn.begin_stop(Ending(ExitReason.CRASHED, words.error_type, text), exit_code=words.exit_code)
-    elif before is ChildState.STOPPING:
+        ending = Ending(ExitReason.CRASHED, words.error_type, text, words.traceback)
+        turn.begin_stop(ending, text, exit_code=words.exit_code)
+    elif before.state is ChildState.STOPPING:
+        _after_stop(turn, child)
+    elif before.state is ChildState.STARTING and before.ignored:
+        _after_ignore(turn, child)
+    elif before.state is ChildState.STARTING:
+        restarts.after_failed_start(turn, child, words)
+    elif bystander:
+        _after_stop(turn, child)
+    elif job is not None and turn.state.spec.strategy is not Strategy.ONE_FOR_ONE:
+        restarts.defer(turn, child.id)
+    else:
+        restarts.after_exit(turn, child, words.reason)
+
+
+def _about(child: Child, words: LastWords) -> str:
+    """What a death was about, in one line."""
+    error = f"{words.error_type}: {words.error_message}" if words.error_type else child.cause
+    return f"{words.reason.value} ({error})" if error else words.reason.value
+
+
+def _after_stop(turn: Turn, child: Child) -> None:
+    """We ended the child: as a bystander, for an operator or a program, or to start it again."""
+    child = turn.answer_starters(replace(child, parked_before=False), False, f"{child.id} was stopped")
+    if child.start_again:
         turn.launch(child)
-    elif failed_start:
-        _after_failed_start(turn, child, words)
-    else:
-        _after_exit(turn, child, words.reason)
+    elif child.spec.restart is RestartType.TEMPORARY:
+        turn.drop(child)
+    restarts.settled(turn, child.id)
 
 
-def _after_failed_start(turn: Turn, child: Child, words: LastWords) -> None:
-    if turn.is_booting(child.id) and child.spec.on_give_up is GiveUp.ESCALATE:
-        text = f"{child.id}: {words.error_type or words.reason.value}: {words.error_message or child.cause}"
-        turn.begin_stop(Ending(ExitReason.CRASHED, FAILED_TO_START, text))
-        return
+def _after_ignore(turn: Turn, child: Child) -> None:
+    """The child does not want to run: no process, no retry; the spec stays unless the child is temporary."""
+    child = turn.answer_starters(child, True, f"{child.id} is ignored: it has no process")
     if child.spec.restart is RestartType.TEMPORARY:
-        turn.drop(child.id)
-    else:
-        turn.try_again(child)
-    turn.booted(child.id)
-
-
-def _after_exit(turn: Turn, child: Child, reason: ExitReason) -> None:
-    orderly = reason in (ExitReason.NORMAL, ExitReason.SHUTDOWN)
-    match child.spec.restart:
-        case RestartType.TEMPORARY:
-            turn.drop(child.id)
-        case RestartType.TRANSIENT if orderly:
-            return
-        case _:
-            turn.try_again(child)
-
-
-def _on_restart_requested(turn: Turn, event: RestartRequested) -> None:
-    child = turn.state.child(event.child_id)
-    if child is None:
-        ok, text = False, f"not_found: {event.child_id}"
-    elif turn.stopping:
-        ok, text = False, "the supervisor is stopping"
-    elif child.state is ChildState.STOPPING:
-        ok, text = False, f"{child.id} is being restarted already"
-    elif child.id in turn.state.boot_queue and not child.alive:
-        ok, text = False, f"{child.id} has not been started yet"
-    elif child.alive:
-        turn.ask_to_stop(child, start_again=True)
-        ok, text = True, f"{child.id} is stopped and started again"
-    else:
-        turn.launch(replace(child, stamps=()))
-        ok, text = True, f"{child.id} is started"
-    turn.effects.append(Answer(event.request_id, event.reply_to, ok, text))
+        turn.drop(child)
+    restarts.settled(turn, child.id)
 
 
 def _on_stop_requested(turn: Turn, event: StopRequested) -> None:
@@ -188,38 +183,35 @@ def _on_stop_requested(turn: Turn, event: StopRequested) -> None:
     known = turn.state.stop_deadline_s
     if deadline is not None:
         turn.state = replace(turn.state, stop_deadline_s=deadline if known is None else min(known, deadline))
-    if not turn.stopping:
-        turn.begin_stop(Ending(ExitReason.SHUTDOWN, error_message=event.reason))
-        return
-    for child in turn.state.children:
-        if child.state is ChildState.STOPPING and child.rung == 0:
-            turn.ask_to_stop(child)
+    if turn.stopping:
+        turn.hurry()
+    else:
+        turn.begin_stop(Ending(ExitReason.SHUTDOWN, error_message=event.reason), event.reason)
 
 
 def _on_tick(turn: Turn, _event: Tick) -> None:
-    for child in turn.state.children:
+    # The children as they are now; what happens to one of them may change the others.
+    for child_id in tuple(child.id for child in turn.state.children):
+        child = turn.state.child(child_id)
+        if child is None:
+            continue
         if child.deadline_s is not None and turn.now >= child.deadline_s:
             _on_deadline(turn, child)
         elif child.state is ChildState.RUNNING and child.spec.watchdog_s is not None:
             silent_s = turn.now - child.beat_s
             if silent_s >= child.spec.watchdog_s:
                 # The stamp is moved so that the kill is not repeated while the death is on its way.
-                turn.put(replace(child, beat_s=turn.now, cause="watchdog"))
-                turn.effects.append(StopProcess(child.id, child.incarnation, Rung.KILL))
+                turn.kill(replace(child, beat_s=turn.now), "watchdog")
 
 
 def _on_deadline(turn: Turn, child: Child) -> None:
     match child.state:
         case ChildState.STARTING:
-            turn.put(replace(child, deadline_s=None, cause="start_timeout"))
-            turn.effects.append(StopProcess(child.id, child.incarnation, Rung.KILL))
+            turn.kill(replace(child, deadline_s=None), "start_timeout")
         case ChildState.RESTARTING:
-            turn.launch(child)
+            restarts.retry_is_due(turn, child)
         case ChildState.STOPPING:
-            rung = min(child.rung + 1, len(LADDER) - 1)
-            deadline_s = turn.now + LADDER_STEP_S if rung < len(LADDER) - 1 else None
-            turn.put(replace(child, rung=rung, deadline_s=deadline_s, cause="shutdown_timeout"))
-            turn.effects.append(StopProcess(child.id, child.incarnation, LADDER[rung]))
+            turn.next_rung(child)
         case _:
             turn.put(replace(child, deadline_s=None))
 
@@ -228,10 +220,14 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     Boot: _on_boot,
     ProcessSpawned: _on_spawned,
     ChildStarted: _on_started,
+    ChildIgnored: _on_ignored,
     ChildBeat: _on_beat,
     ChildSpoke: _on_spoke,
     ChildDied: _on_died,
-    RestartRequested: _on_restart_requested,
+    AddRequested: requests.on_add,
+    TerminateRequested: requests.on_terminate,
+    RestartRequested: requests.on_restart,
+    DeleteRequested: requests.on_delete,
     StopRequested: _on_stop_requested,
     Tick: _on_tick,
 }

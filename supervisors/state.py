@@ -1,4 +1,4 @@
-"""The data of the supervision engine: its state, the events it is told and the effects it asks for."""
+"""The state of the supervision engine: a supervisor, its children, and what it is in the middle of."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,22 @@ class Phase(StrEnum):
     EXITED = "exited"
 
 
+class Origin(StrEnum):
+    """Who wanted a child's present start; it decides what follows when the start fails."""
+
+    SUPERVISOR = "supervisor"
+    ADDED = "added"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever waits for the answer to a request."""
+
+    request_id: str
+    reply_to: ChildId
+
+
 @dataclass(frozen=True, slots=True)
 class LastWords:
     """What a dying child said of itself (``Down``)."""
@@ -27,14 +43,16 @@ class LastWords:
     error_type: str = ""
     error_message: str = ""
     exit_code: int | None = None
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
     """One child as its supervisor sees it; times are monotonic seconds.
 
-    ``deadline_s``: of a STARTING child when it is killed, of a RESTARTING one when it is started, of a STOPPING one
-    when the next rung of the ladder is taken. ``cause`` says why we killed it ourselves.
+    ``deadline_s``: of a STARTING child when it is killed, of a RESTARTING one when it is tried again, of a STOPPING
+    one when the next rung of the ladder is taken. ``cause`` says why we killed it ourselves, ``last_error`` what the
+    last death was about. ``starters`` and ``stoppers`` wait for the end of the present start or stop.
     """
 
     spec: ChildSpec
@@ -50,8 +68,15 @@ class Child:
     beat_s: float = 0.0
     last_words: LastWords | None = None
     last_exit: str = ""
+    last_error: str = ""
     cause: str = ""
+    info: str = ""
     start_again: bool = False
+    ignored: bool = False
+    origin: Origin = Origin.SUPERVISOR
+    parked_before: bool = False
+    starters: tuple[Caller, ...] = ()
+    stoppers: tuple[Caller, ...] = ()
 
     @property
     def id(self) -> ChildId:
@@ -74,19 +99,36 @@ class Ending:
     reason: ExitReason
     error_type: str = ""
     error_message: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The boot, or a restart of several children: first the last of ``stopping`` is stopped, one after the other, then
+    the first of ``starting`` is started, one after the other."""
+
+    stopping: tuple[ChildId, ...] = ()
+    starting: tuple[ChildId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A supervisor: its children in start order and its own budget."""
+    """A supervisor: its children in start order and its own budget.
+
+    ``pending`` are exits and retries that wait for the end of the job. ``incarnation_floor`` is the highest
+    incarnation of a child that was deleted, so that one added under the same id begins above it.
+    """
 
     spec: SupervisorSpec
     children: tuple[Child, ...]
     phase: Phase = Phase.BOOTING
-    boot_queue: tuple[ChildId, ...] = ()
+    job: Job | None = None
+    pending: tuple[ChildId, ...] = ()
     first_incarnation: int = 1
+    incarnation_floor: int = 0
     stamps: tuple[float, ...] = ()
     ending: Ending | None = None
+    stop_reason: str = ""
     exit_code: int | None = None
     stop_deadline_s: float | None = None
     turned_at_s: float | None = None
@@ -95,145 +137,14 @@ class State:
         """The child of that id, or None."""
         return next((child for child in self.children if child.id == child_id), None)
 
+    def is_restarting(self, child: Child) -> bool:
+        """True from the decision to restart a child until it has started: OTP's ``restarting``."""
+        if child.state is ChildState.STARTING:
+            return child.origin is Origin.SUPERVISOR and child.restarts > 0
+        if child.state is ChildState.STOPPING:
+            return child.start_again
+        return child.state is ChildState.RESTARTING or child.id in self.pending or self.is_next(child)
 
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """Begin to start the children."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessSpawned:
-    """A process exists for a child; it has not said anything yet."""
-
-    child_id: ChildId
-    incarnation: int
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
-    """The child is ready to receive."""
-
-    child_id: ChildId
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildBeat:
-    """The child's loop turns."""
-
-    child_id: ChildId
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildSpoke:
-    """The child's last words; its death follows."""
-
-    child_id: ChildId
-    incarnation: int
-    words: LastWords
-
-
-@dataclass(frozen=True, slots=True)
-class ChildDied:
-    """The child's process is gone, or could not be made."""
-
-    child_id: ChildId
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class RestartRequested:
-    """The operator wants a child restarted or revived."""
-
-    child_id: ChildId
-    request_id: str
-    reply_to: ChildId
-
-
-@dataclass(frozen=True, slots=True)
-class StopRequested:
-    """Stop all children in reverse and exit; a second one with an earlier deadline hurries."""
-
-    deadline_s: float | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-Event = (
-    Boot | ProcessSpawned | ChildStarted | ChildBeat | ChildSpoke | ChildDied | RestartRequested | StopRequested | Tick
-)
-
-
-@dataclass(frozen=True, slots=True)
-class StartProcess:
-    """Make a process for the child and send it ``StartChild``."""
-
-    child_id: ChildId
-    incarnation: int
-
-
-class Rung(StrEnum):
-    """The ladder by which a child is stopped, from asking to killing."""
-
-    SHUTDOWN = "shutdown"
-    EXIT_REQUEST = "exit_request"
-    TERMINATE = "terminate"
-    KILL = "kill"
-
-
-@dataclass(frozen=True, slots=True)
-class StopProcess:
-    """Take one rung of the ladder. ``deadline_s`` belongs to ``SHUTDOWN``: what the child may take, None for ever."""
-
-    child_id: ChildId
-    incarnation: int
-    rung: Rung
-    deadline_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One line of the log, and for some events an alert."""
-
-    event: str
-    child_id: ChildId
-    pid: int
-    incarnation: int
-    reason: str
-    restart_count: int
-    downtime_ms: int
-    cause: str = ""
-    error_type: str = ""
-    error_message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
-    """All children have been started: tell one's own supervisor so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The result of an operator's command."""
-
-    request_id: str
-    reply_to: ChildId
-    ok: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """No child has a process any more: say one's own last words and exit."""
-
-    ending: Ending
-    exit_code: int | None
-
-
-Effect = StartProcess | StopProcess | Report | Acknowledge | Answer | Exit
+    def is_next(self, child: Child) -> bool:
+        """True for a child without a process whose turn in the present job is to come."""
+        return not child.alive and self.job is not None and child.id in self.job.starting

@@ -6,6 +6,7 @@ child; Thespian's own notices are hints that may come twice or never, and are no
 
 import os
 import random
+import select
 import signal
 import traceback
 from collections import deque
@@ -16,54 +17,49 @@ from typing import Any
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from actors.base import ALERTS, GuardedActor, Port
+from actors.crash_report import TRACEBACK_CHARACTERS_MAX, shortened, write_crash_report
 from actors.process import own_descriptors
 from nightdesk.clocks import SystemClock
 from nightdesk.errors import InvariantError
-from nightdesk.logs import get_logger
+from nightdesk.logs import flush, get_logger
 from nightdesk.messages import (
     ChildId,
-    ChildReport,
+    ChildParked,
     CommandResult,
     Down,
     ExitReason,
     Heartbeat,
     Mail,
     Message,
-    QueryStatus,
-    RestartChild,
     Shutdown,
     StartChild,
     Started,
     StopSystem,
-    TreeStatus,
     decode,
 )
 from supervisors import engine
-from supervisors.reporting import write_report
-from supervisors.routing import Route, next_hops
-from supervisors.spec import ChildSpec, Kind, unpack
-from supervisors.state import (
+from supervisors.events import (
     Acknowledge,
     Answer,
     Boot,
-    ChildBeat,
     ChildDied,
-    ChildSpoke,
-    ChildStarted,
     Effect,
     Event,
     Exit,
-    LastWords,
+    NotifyParked,
     ProcessSpawned,
     Report,
-    RestartRequested,
     Rung,
     StartProcess,
-    State,
     StopProcess,
     StopRequested,
     Tick,
 )
+from supervisors.mail import answer_to, child_of, event_of, unpack_own
+from supervisors.reporting import write_report
+from supervisors.routing import Route, next_hops
+from supervisors.spec import ChildSpec, Kind
+from supervisors.state import State
 
 WORKER_CLASS = "actors.base.Shell"
 SUPERVISOR_CLASS = "supervisors.supervisor.Supervisor"
@@ -112,7 +108,7 @@ class Supervisor(GuardedActor):
         if self._start is None:
             self._start = self.begin(mail, "Supervisor")
             self._parent = Port(self, sender)
-            self._state = engine.initial(unpack(self._start.config), self.incarnation)
+            self._state = engine.initial(unpack_own(self._start.config), self.incarnation)
             self._beat()
             self._feed(Boot())
         else:
@@ -120,7 +116,8 @@ class Supervisor(GuardedActor):
 
     def on_ready(self, ready: list[int]) -> None:
         for process in list(self._processes.values()):
-            if process.pidfd in ready:
+            # The kernel is asked again: a number in the list may belong to the descriptor of a newer process by now.
+            if process.pidfd in ready and _has_ended(process.pidfd):
                 self._bury(process)
 
     def on_wakeup(self) -> None:
@@ -135,8 +132,9 @@ class Supervisor(GuardedActor):
         self._feed(StopRequested(None, "SIGTERM"))
 
     def on_failure(self, error: BaseException) -> None:
-        kind, text = type(error).__name__, "".join(traceback.format_exception(error))
-        get_logger().error("actor_crashed", error_type=kind, error_message=str(error), traceback=text)
+        kind, message = type(error).__name__, shortened(str(error))
+        text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS_MAX:]
+        write_crash_report(kind, message, text)
         if self._parent is None:
             raise error
         down = Down(
@@ -145,7 +143,7 @@ class Supervisor(GuardedActor):
             pid=os.getpid(),
             reason=ExitReason.CRASHED,
             error_type=kind,
-            error_message=str(error),
+            error_message=message,
             traceback=text,
         )
         # The children are killed by the kernel as soon as this process is gone.
@@ -186,8 +184,11 @@ class Supervisor(GuardedActor):
                 pid = os.getpid()
                 self._to_parent(Started(child_id=self.child_id, incarnation=self.incarnation, pid=pid))
             case Answer():
-                result = CommandResult(request_id=effect.request_id, ok=effect.ok, text=effect.text)
-                self.tell(effect.reply_to, result)
+                result = CommandResult(request_id=effect.caller.request_id, ok=effect.ok, text=effect.text)
+                self.tell(effect.caller.reply_to, result)
+            case NotifyParked():
+                parked = ChildParked(child_id=effect.child_id, restarts=effect.restarts, reason=effect.reason)
+                self.tell(effect.destination, parked)
             case Exit():
                 self._exit(effect)
 
@@ -203,6 +204,7 @@ class Supervisor(GuardedActor):
     def _beat(self) -> None:
         self._beat_at_s = self._clock.monotonic_s() + HEARTBEAT_S
         self._to_parent(Heartbeat(child_id=self.child_id, incarnation=self.incarnation, pid=os.getpid()))
+        flush()
 
     def _exit(self, effect: Exit) -> None:
         if self._parent is None:
@@ -215,6 +217,7 @@ class Supervisor(GuardedActor):
             error_type=effect.ending.error_type,
             # Of an ordered stop the message is only why it was asked for, which is no error.
             error_message=effect.ending.error_message if effect.ending.error_type else "",
+            traceback=effect.ending.traceback,
             exit_code=effect.exit_code,
         )
         self.last_words(self._parent, down, PARENT, 0 if effect.ending.reason is ExitReason.SHUTDOWN else 1)
@@ -268,8 +271,8 @@ class Supervisor(GuardedActor):
         match effect.rung:
             case Rung.SHUTDOWN:
                 deadline_s = FOREVER_S if effect.deadline_s is None else effect.deadline_s
-                reason = self._state.ending.error_message if self._state and self._state.ending else "restart"
-                process.port.send(self.make_mail(process.child_id, Shutdown(deadline_s=deadline_s, reason=reason)))
+                shutdown = Shutdown(deadline_s=deadline_s, reason=effect.reason)
+                process.port.send(self.make_mail(process.child_id, shutdown))
             case Rung.EXIT_REQUEST:
                 self.send(process.port.address, ActorExitRequest())
             case Rung.TERMINATE:
@@ -300,7 +303,7 @@ class Supervisor(GuardedActor):
         for hop in hops:
             if hop is Route.SELF:
                 if self.is_news(mail):
-                    self._receive(mail.origin, decode(mail.payload), mail)
+                    self._receive(mail.origin, decode(mail.payload))
             elif hop is Route.PARENT:
                 # What is still unknown at root is not passed on to the runner, which is no part of the tree.
                 if self._parent is not None and self.child_id != "root":
@@ -315,33 +318,31 @@ class Supervisor(GuardedActor):
     def _drop(self, mail: Mail) -> None:
         get_logger().debug("mail_dropped", origin=mail.origin, destination=mail.destination)
 
-    def _receive(self, origin: ChildId, message: Message, mail: Mail) -> None:
-        match message:
-            case Started() if message.child_id == origin:
-                self._feed(ChildStarted(origin, message.incarnation))
-            case Heartbeat() if message.child_id == origin:
-                self._feed(ChildBeat(origin, message.incarnation))
-            case Down() if message.child_id == origin:
-                words = LastWords(message.reason, message.error_type, message.error_message, message.exit_code)
-                self._feed(ChildSpoke(origin, message.incarnation, words))
-            case Shutdown():
-                self._feed(StopRequested(message.deadline_s, message.reason))
-            case QueryStatus():
-                self.tell(message.reply_to, self._status(message.request_id))
-            case RestartChild():
-                self._restart_child(message, mail)
-            case StopSystem():
-                self._stop_system(message)
-            case _:
-                get_logger().debug("mail_dropped", origin=origin, message=type(message).__name__)
-
-    def _restart_child(self, message: RestartChild, mail: Mail) -> None:
-        """Ours, or below one of our branches, whose supervisor then carries it out."""
-        below = next_hops(self.child_id, tuple(self._processes), message.child_id)
-        if below and not isinstance(below[0], Route) and below[0] != message.child_id:
-            self.tell(below[0], message)
+    def _receive(self, origin: ChildId, message: Message) -> None:
+        if self._state is None or self._passed_down(message):
+            return
+        event = event_of(origin, message)
+        if event is not None:
+            self._feed(event)
+            return
+        answer = answer_to(self._state, message, self._clock.monotonic_s())
+        if answer is not None:
+            self.tell(*answer)
+        elif isinstance(message, StopSystem):
+            self._stop_system(message)
         else:
-            self._feed(RestartRequested(message.child_id, message.request_id, message.reply_to))
+            get_logger().debug("mail_dropped", origin=origin, message=type(message).__name__)
+
+    def _passed_down(self, message: Message) -> bool:
+        """Give a request about a child below one of our branches to that branch."""
+        child_id = child_of(message)
+        if child_id is None:
+            return False
+        below = next_hops(self.child_id, tuple(self._processes), child_id)
+        if not below or isinstance(below[0], Route) or below[0] == child_id:
+            return False
+        self.tell(below[0], message)
+        return True
 
     def _stop_system(self, message: StopSystem) -> None:
         """The runner stops the system, whoever asks for it; so there is one way to stop."""
@@ -352,22 +353,11 @@ class Supervisor(GuardedActor):
             self._to_parent(message)
         self.tell(message.reply_to, result)
 
-    def _status(self, request_id: str) -> TreeStatus:
-        now = self._clock.monotonic_s()
-        children = self._state.children if self._state is not None else ()
-        reports = tuple(
-            ChildReport(
-                child_id=child.id,
-                kind=child.spec.kind.value,
-                pid=child.pid,
-                incarnation=child.incarnation,
-                state=child.state,
-                restarts=child.restarts,
-                uptime_s=0.0 if child.running_since_s is None else now - child.running_since_s,
-            )
-            for child in children
-        )
-        return TreeStatus(request_id=request_id, children=reports)
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _signal(pidfd: int, number: signal.Signals) -> None:

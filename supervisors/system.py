@@ -6,21 +6,16 @@ The calling process is the subreaper of everything below it and must have one th
 import os
 import select
 import signal
-import socket
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from types import FrameType, SimpleNamespace
-from typing import Any
 
 from thespian.actors import ActorAddress, ActorSystem, ActorSystemException
-from thespian.system import multiprocCommon, multiprocTCPBase, systemBase
-from thespian.system.transport.IPBase import IPActorAddress
 from thespian.system.utilis import thesplog_control
 
-from actors.process import become_subreaper, children_of, die_with_parent, die_with_parent_from_now_on
+from actors.process import become_subreaper, children_of
 from nightdesk.clocks import Clock, SystemClock
-from nightdesk.logs import configure, get_logger
+from nightdesk.logs import configure, flush, get_logger
 from nightdesk.messages import (
     ChildId,
     Down,
@@ -35,7 +30,10 @@ from nightdesk.messages import (
     encode,
 )
 from supervisors.engine import GAVE_UP
+from supervisors.notify import Notifier
 from supervisors.spec import ROOT, SupervisorSpec, pack
+from supervisors.substrate import UnixSystemBase, clear, prepare
+from supervisors.substrate.transport import FOLDER
 
 EXIT_CLEAN = 0
 EXIT_BUDGET_SPENT = 6
@@ -46,6 +44,9 @@ RUNNER = ChildId("run")
 
 LISTEN_S = 0.1
 """How long the runner waits for mail before it looks at signals, time and root's process again."""
+
+ROOT_BEAT_S = 1.0
+"""How often root says that it lives."""
 
 ROOT_SILENCE_MAX_S = 30.0
 """Root beats every second; a root that is silent for this long is hung, and the run ends."""
@@ -65,7 +66,6 @@ SYSTEM_SHUTDOWN_S = 2.0
 REAP_S = 2.0
 """What killed processes have to disappear."""
 
-_LOOPBACK = "127.0.0.1"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -78,80 +78,26 @@ def run_tree(
     deadline_s: float,
     on_stopping: Callable[[], None] | None,
     runtime_dir: str,
+    on_failed: Callable[[str], None] | None = None,
 ) -> int:
     """Run the tree until it ends; returns the exit code. Leaves no process behind.
 
     SIGTERM, SIGINT, SIGHUP, the end of ``duration_s`` and an operator's ``StopSystem`` stop it in order within
-    ``deadline_s``, a second signal hurries, a third one kills. ``on_stopping`` is called once, before the tree is told.
+    ``deadline_s``, a second signal hurries, a third one kills. ``on_stopping`` is called once, before the tree is told;
+    ``on_failed`` gets the reason in one line when the code is not 0.
     """
     configure(log_format=log_format, level=log_level, actor="run", child_id=RUNNER, incarnation=1)
-    os.environ["THESPIAN_BASE_IPADDR"] = _LOOPBACK
     become_subreaper()
-    runner = _Runner(tree, log_format, log_level, duration_s, deadline_s, on_stopping)
+    folder = prepare(runtime_dir)
+    runner = _Runner(tree, log_format, log_level, duration_s, deadline_s, on_stopping, folder)
     try:
         return runner.run()
     finally:
         runner.kill_what_is_left()
+        clear(folder)
         get_logger().info("system_stopped", runtime_dir=runtime_dir)
-
-
-class LoopbackBase(multiprocTCPBase.ActorSystemBase):  # type: ignore[misc]
-    """Thespian's TCP base with listeners on loopback only and an admin that dies with the process that started it."""
-
-    def __init__(self, system: SimpleNamespace) -> None:
-        self.admin_pid = 0
-        super().__init__(system, None)
-
-    def _startAdmin(self, *arguments: Any) -> None:
-        read_end, write_end = os.pipe()
-        original, starter_pid = multiprocCommon.startAdmin, os.getpid()
-
-        def start_admin(*details: Any) -> None:
-            os.close(read_end)
-            os.write(write_end, str(os.getpid()).encode())
-            os.close(write_end)
-            multiprocCommon.startAdmin = original
-            _become_admin(starter_pid)
-            original(*details)
-
-        multiprocCommon.startAdmin = start_admin
-        try:
-            super()._startAdmin(*arguments)
-        finally:
-            multiprocCommon.startAdmin = original
-            os.close(write_end)
-            self.admin_pid = int(os.read(read_end, 20) or b"0")
-            os.close(read_end)
-
-
-def _become_admin(starter_pid: int) -> None:
-    """In the admin's process: stay a child of the starter instead of forking away, and die with it."""
-    fork = os.fork
-
-    def no_fork() -> int:
-        os.fork = fork
-        return 0
-
-    os.fork = no_fork
-    die_with_parent(starter_pid)
-    die_with_parent_from_now_on()
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _bind_to_loopback() -> None:
-    """Thespian listens on all interfaces, whatever address it announces; in this process tree it does not."""
-
-    def loopback(address: Any) -> tuple[tuple[str, int]]:
-        return ((_LOOPBACK, address.bindname[1]),)
-
-    IPActorAddress.bindArgs = property(loopback)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((_LOOPBACK, 0))
-        return int(sock.getsockname()[1])
+        if runner.failure and on_failed is not None:
+            on_failed(runner.failure)
 
 
 class _Runner:
@@ -165,8 +111,10 @@ class _Runner:
         duration_s: float | None,
         deadline_s: float,
         on_stopping: Callable[[], None] | None,
+        folder: str,
     ) -> None:
         self._tree = tree
+        self._folder = folder
         self._log_format = log_format
         self._log_level = log_level
         self._duration_s = duration_s
@@ -185,19 +133,26 @@ class _Runner:
         self._stop_by_s: float | None = None
         self._hurried = False
         self._down: Down | None = None
+        self.failure = ""
+        self._notifier = Notifier.from_environment(os.environ, ROOT_BEAT_S)
 
     def run(self) -> int:
         """Boot, wait for the end, and say with which code it ended."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
+        self._notifier.booting()
         self._boot()
         while self._down is None:
             self._listen()
+            self._notifier.feed(self._clock.monotonic_s(), self._root_heard_s)
             self._check_signals()
             _reap()
             if self._is_lost():
                 return EXIT_INTERNAL
-        return _exit_code(self._down)
+        code = _exit_code(self._down)
+        self.failure = _failure(self._down, code)
+        self._notifier.ended(code)
+        return code
 
     def kill_what_is_left(self) -> None:
         """End Thespian's own processes in order, then kill every process below this one."""
@@ -210,11 +165,13 @@ class _Runner:
 
     def _boot(self) -> None:
         thesplog_control(sys.maxsize, False, 0)
-        systemBase.MAX_TELL_PERIOD = timedelta(seconds=TELL_S)
-        systemBase.MAX_SYSTEM_SHUTDOWN_DELAY = timedelta(seconds=SYSTEM_SHUTDOWN_S)
-        _bind_to_loopback()
-        capabilities = {"Admin Port": _free_port()}
-        base = LoopbackBase(SimpleNamespace(capabilities=capabilities))
+        capabilities = {FOLDER: self._folder}
+        base = UnixSystemBase(
+            SimpleNamespace(capabilities=capabilities),
+            on_admin=self._configure_admin,
+            tell_s=TELL_S,
+            shutdown_s=SYSTEM_SHUTDOWN_S,
+        )
         self._system = ActorSystem(systemBase=base, capabilities=capabilities, transientUnique=True)
         self._root = self._system.createActor("supervisors.supervisor.Supervisor")
         self._root_heard_s = self._clock.monotonic_s()
@@ -225,11 +182,15 @@ class _Runner:
                 parent_pid=base.admin_pid,
                 body="",
                 config=pack(self._tree),
-                heartbeat_interval_s=1.0,
+                heartbeat_interval_s=ROOT_BEAT_S,
                 log_format=self._log_format,
                 log_level=self._log_level,
             )
         )
+
+    def _configure_admin(self) -> None:
+        """In the process of Thespian's admin: its lines, and those of its logger, are not the runner's."""
+        configure(log_format=self._log_format, level=self._log_level, actor="admin", child_id="admin", incarnation=1)
 
     def _tell_root(self, message: Message) -> None:
         self._sequence += 1
@@ -242,6 +203,7 @@ class _Runner:
                 self._log.warning("root_not_reached", reason=str(error), message=type(message).__name__)
 
     def _listen(self) -> None:
+        flush()
         received = self._system.listen(LISTEN_S) if self._system is not None else None
         if not isinstance(received, Mail):
             return
@@ -251,6 +213,7 @@ class _Runner:
                 self._root_pidfd = os.pidfd_open(pid)
             case Started(pid=pid):
                 self._log.info("system_started", pid=os.getpid(), root_pid=pid)
+                self._notifier.ready()
                 if self._duration_s is not None:
                     self._ends_at_s = self._clock.monotonic_s() + self._duration_s
             case StopSystem(reason=reason):
@@ -283,6 +246,7 @@ class _Runner:
     def _stop(self, reason: str) -> None:
         if self._stop_by_s is not None:
             return
+        self._notifier.stopping(reason)
         if self._on_stopping is not None:
             self._on_stopping()
         self._stop_by_s = self._clock.monotonic_s() + self._deadline_s
@@ -298,12 +262,15 @@ class _Runner:
         if self._root_pidfd is not None and _is_readable(self._root_pidfd):
             # Its last words, if it had any, were received before it exited.
             self._log.error("root_lost", reason="killed")
+            self.failure = "the root of the supervision tree was killed; nothing is left running, start again"
             return True
         if now - self._root_heard_s > ROOT_SILENCE_MAX_S:
             self._log.error("root_lost", reason="silent")
+            self.failure = "the root of the supervision tree hung; nothing is left running, start again"
             return True
         if self._stop_by_s is not None and now > self._stop_by_s:
             self._log.error("stop_deadline_missed", deadline_s=self._deadline_s)
+            self.failure = "the stop took too long and was cut short; what was on its way is settled at the next start"
             return True
         return False
 
@@ -315,6 +282,15 @@ def _exit_code(down: Down) -> int:
     if down.exit_code is not None:
         return down.exit_code
     return EXIT_INTERNAL if down.error_type else EXIT_CLEAN
+
+
+def _failure(down: Down, code: int) -> str:
+    """Why the system ended, in one line; empty when it ended well."""
+    if code == EXIT_CLEAN:
+        return ""
+    if code == EXIT_BUDGET_SPENT:
+        return f"restart budget spent ({down.error_message}); see 'Restart budget spent' in docs/runbook.md"
+    return down.error_message or down.error_type or f"a process ended the system with code {code}; look at the log"
 
 
 def _is_readable(descriptor: int) -> bool:

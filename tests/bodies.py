@@ -5,7 +5,7 @@ import json
 import threading
 from pathlib import Path
 
-from actors.base import Body, Context
+from actors.base import Body, Context, Finished, IgnoreStart
 from nightdesk.errors import CredentialsError
 from nightdesk.messages import Alert, ChildId, Message, QueryStatus, Severity, StopSystem, StrategyStatus
 
@@ -126,6 +126,36 @@ class Asks(Body):
 
     def receive(self, origin: ChildId, message: Message) -> None:
         self.context.log.info("answer_seen", kind=type(message).__name__, text=repr(message), origin=origin)
+
+
+class DoesNotWantToRun(Body):
+    async def start(self) -> None:
+        raise IgnoreStart
+
+
+class ReturnsFromStart(Body):
+    async def start(self) -> None:
+        return 5  # type: ignore[return-value]
+
+
+class FinishesLater(Body):
+    """Its work is done a moment after its start; it stops in order then."""
+
+    async def start(self) -> None:
+        self.start_info = "soon done"
+        self.context.spawn(self._finish(), name="finish")
+
+    async def stop(self) -> None:
+        self.context.alert("stopped", Severity.INFO, self.stop_reason)
+
+    async def _finish(self) -> None:
+        await asyncio.sleep(0.01)
+        raise Finished
+
+
+class TellsWhyItStops(Body):
+    async def stop(self) -> None:
+        self.context.alert("stopped", Severity.INFO, self.stop_reason)
 
 
 class AlertsMuch(Body):

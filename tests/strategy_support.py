@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from actors.strategies.loading import checked_parameters
+from nightdesk.trading.strategy_class import checked_parameters
 from nightdesk.clocks import ManualClock
 from nightdesk.errors import LaneError
 from nightdesk.messages import (

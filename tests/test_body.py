@@ -10,7 +10,19 @@ from actors.base import ALERTS_PER_SECOND_MAX, BodyRunner, exit_code_of
 from actors.body import load_body
 from nightdesk.clocks import ManualClock
 from nightdesk.errors import CredentialsError, InvariantError
-from nightdesk.messages import ChildId, Down, ExitReason, Heartbeat, Message, QueryStatus, Severity, StartChild, Started
+from nightdesk.messages import (
+    Alert,
+    ChildId,
+    Down,
+    ExitReason,
+    Heartbeat,
+    Ignored,
+    Message,
+    QueryStatus,
+    Severity,
+    StartChild,
+    Started,
+)
 from supervisors.routing import Route, next_hops
 from tests.fakes import FakeContext
 from tests.support import wait_until
@@ -104,6 +116,8 @@ class Run:
         (down,) = self.of(Down)
         assert self.mail[-1] is down
         assert isinstance(down, Down)
+        # The thread calls the exit that is replaced for this test only, so that it must have done so when it is over.
+        wait_until(lambda: not self.runner._thread.is_alive())
         return down
 
 
@@ -185,3 +199,34 @@ def test_mail_takes_the_way_that_ids_show(
 ) -> None:
     """Down to a child or its branch, here, or up."""
     assert next_hops(ChildId(own), children, ChildId(destination)) == expected
+
+
+def test_body_that_does_not_want_to_run_says_so_and_ends_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``Ignored`` instead of ``Started``; its end is no crash."""
+    run = Run("DoesNotWantToRun", monkeypatch)
+    assert run.down().reason is ExitReason.NORMAL
+    assert [type(message) for message in run.mail] == [Ignored, Down]
+
+
+def test_start_that_returns_something_is_a_failed_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTP's bad_return."""
+    down = Run("ReturnsFromStart", monkeypatch).down()
+    assert (down.reason, down.error_type) == (ExitReason.CRASHED, "TypeError")
+    assert "bad_return: start returned 5" in down.error_message
+
+
+def test_body_whose_work_is_done_stops_in_order_with_the_reason_normal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``Finished`` may be raised by any of its tasks; what it set as its start information is in ``Started``."""
+    run = Run("FinishesLater", monkeypatch)
+    assert run.down().reason is ExitReason.NORMAL
+    assert run.of(Started)[0].info == "soon done"
+    assert [alert.text for alert in run.of(Alert)] == ["finished"]
+
+
+def test_body_knows_why_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``stop_reason`` is there before ``stop`` is called."""
+    run = Run("TellsWhyItStops", monkeypatch)
+    wait_until(lambda: run.of(Started))
+    run.runner.shutdown(1.0, "gave_up")
+    assert run.down().reason is ExitReason.SHUTDOWN
+    assert [alert.text for alert in run.of(Alert)] == ["gave_up"]

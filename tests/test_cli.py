@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import run
-from nightdesk.settings.folders import FolderLock, prepare_folder
+from nightdesk.settings.folders import prepare_folder
+from nightdesk.settings.locks import Holder, lock_folder
 from tests.support import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,9 +129,9 @@ def test_second_start_of_one_configuration_is_refused(short_path: Path, capsys: 
     """The line names the process that runs already."""
     state_dir = short_path / "s" / "nightdesk" / "simulator"
     prepare_folder("state_dir", state_dir)
-    lock = FolderLock(str(state_dir), "simulator")
+    lock = lock_folder("state_dir", str(state_dir), Holder(os.getpid(), "simulator", "x.yaml"))
     assert run.main(["simulator", "--config", "simulator.yaml"]) == 2
-    assert f"simulator is running already (process {os.getpid()} " in capsys.readouterr().err
+    assert f"simulator is running already: state_dir {state_dir} is in use (simulator, process {os.getpid()}, x.yaml)" in capsys.readouterr().err
     lock.release()
 
 
@@ -158,7 +159,7 @@ def test_unexpected_error_ends_with_code_seventy(tmp_path: Path) -> None:
     """Only here a traceback is shown, with a log line before it."""
     program = (
         "import sys; sys.argv = ['run.py', 'check']; import run\n"
-        "run.load_settings = lambda path: 1 / 0\n"
+        "run.load_settings = lambda path, **options: 1 / 0\n"
         "with run._InternalErrors():\n    sys.exit(run.main())\n"
     )
     done = subprocess.run(

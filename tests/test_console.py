@@ -12,12 +12,14 @@ import pytest
 from rich.console import Console
 
 import run
+from nightdesk.clocks import SystemClock
 from nightdesk.console import client, render
 from nightdesk.console.durations import seconds_of, text_of
 from nightdesk.console.summary import RunSummary, summarize
 from nightdesk.console.verbs import VERBS
 from nightdesk.errors import ConfigurationError, LinkError
-from nightdesk.settings.folders import FolderLock, Folders
+from nightdesk.settings.folders import Folders
+from nightdesk.settings.locks import Holder, lock_folder
 
 STATUS: dict[str, Any] = {
     "mode": "sim",
@@ -75,12 +77,21 @@ FILL = {
     "commission": 1.25,
     "ts_event_ns": 1_700_000_000_123_000_000,
 }
+BRANCH = {"strategy": "REST_FOR_ONE", "intensity": 3, "period_s": 60.0}
 ANSWERS: dict[str, Any] = {
     "status": STATUS,
     "tree": {"mode": "sim", "children": STATUS["children"]},
     "orders": [ORDER],
     "positions": [{"strategy_id": "cross", **STATUS["positions"][0]}, {"strategy_id": "", **STATUS["positions"][0]}],
     "fills": [FILL],
+    "children": [
+        {
+            "id": "plants",
+            "counts": {"specs": 1, "active": 1, "supervisors": 0, "workers": 1},
+            "children": [STATUS["children"][0]],
+        }
+    ],
+    "spec": {"id": "plants/ticker", "restart": "PERMANENT", "shutdown_s": None, "children": [], "branch": BRANCH},
 }
 
 
@@ -131,7 +142,11 @@ def call(system: FakeSystem, *arguments: str) -> int:
         (["tree"], {}),
         (["pause", "strategies/cross", "--reason", "news"], {"id": "strategies/cross", "reason": "news"}),
         (["resume", "strategies/cross"], {"id": "strategies/cross"}),
-        (["restart", "plants/ticker"], {"id": "plants/ticker"}),
+        (["restart", "plants/ticker", "--wait", "0"], {"id": "plants/ticker"}),
+        (["terminate", "plants/ticker"], {"id": "plants/ticker"}),
+        (["children"], {}),
+        (["children", "plants"], {"id": "plants"}),
+        (["spec", "plants/ticker"], {"id": "plants/ticker"}),
         (["orders", "--all", "--limit", "5"], {"all": True, "limit": 5}),
         (["positions"], {}),
         (["fills"], {"limit": 100}),
@@ -177,7 +192,8 @@ def test_nobody_there_is_one_line_and_code_two(tmp_path: Path, capsys: pytest.Ca
     config.write_text("name: desk\nruntime_dir: r\n")
     assert run.main(["status", "--config", str(config)]) == 2
     error = capsys.readouterr().err
-    assert error == f"nightdesk: no system is running for desk (no socket at {tmp_path}/r/control.sock)\n"
+    assert error.startswith(f"nightdesk: no system is running for desk (no socket at {tmp_path}/r/control.sock); ")
+    assert f"start it with: python run.py --config {config}" in error
 
 
 def test_refusal_is_one_line_and_code_two(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +222,7 @@ def test_stale_socket_is_nobody(tmp_path: Path) -> None:
 
 def test_stop_waits_for_the_end(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
     """The lock on the state folder is what a run gives up last."""
-    lock = FolderLock(system.folders.state_dir, "desk")
+    lock = lock_folder("state_dir", system.folders.state_dir, Holder(1, "desk", "x.yaml"))
     assert call(system, "stop", "--wait", "0.2") == 70
     assert "has not ended within 0.2 s" in capsys.readouterr().err
     lock.release()
@@ -274,7 +290,6 @@ def test_summary_adds_up_the_status() -> None:
     """The closing line's keys."""
     assert summarize(STATUS) == {
         "complete": True,
-        "uptime_s": 3725.0,
         "ticks": 120,
         "orders": 7,
         "fills": 3,
@@ -286,7 +301,7 @@ def test_summary_adds_up_the_status() -> None:
 
 def test_summary_of_a_system_that_cannot_answer_is_incomplete(tmp_path: Path) -> None:
     """It never prevents the stop."""
-    summary = RunSummary(Folders("desk", str(tmp_path), str(tmp_path), ""))
+    summary = RunSummary(Folders("desk", str(tmp_path), str(tmp_path), ""), SystemClock())
     summary.collect()
     assert summary.fields["complete"] is False
     assert "no system is running" in summary.fields["error"]

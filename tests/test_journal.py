@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.plants.journal import FILE_NAME, Journal, JournalBusyError, JournalWriteError
+from actors.plants.journal import FILE_NAME, Journal, JournalBusyError, JournalWriteError, LastWill
 from nightdesk.errors import JournalError
 from nightdesk.messages import (
     FillId,
@@ -208,6 +208,77 @@ def test_an_unknown_word_in_a_row_is_damage(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="MAYBE"):
         journal.open_orders()
     journal.close()
+
+
+@pytest.mark.parametrize("column", ["quantity", "filled_cost_nanos", "filled_quantity"])
+def test_a_value_of_the_wrong_kind_in_a_row_is_damage(tmp_path: Path, column: str) -> None:
+    """SQLite keeps any value in any column: a word where a number belongs ends the start with exit code 4."""
+    journal = opened(tmp_path)
+    journal.write_intent(make_order())
+    journal.close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(f"UPDATE orders SET {column} = x'00ff'")
+    connection.close()
+    journal = opened(tmp_path)
+    with pytest.raises(JournalError, match="damaged") as caught:
+        journal.open_orders()
+    assert caught.value.exit_code == 4
+    journal.close()
+
+
+def test_a_journal_of_the_first_version_is_migrated(tmp_path: Path) -> None:
+    """What it holds stays, and what later versions keep can be kept from now on."""
+    journal = opened(tmp_path)
+    journal.write_intent(make_order())
+    journal.close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.executescript(
+            "ALTER TABLE orders DROP COLUMN cancel_wanted; DROP TABLE last_wills;"
+            "UPDATE meta SET value = '1' WHERE key = 'version';"
+        )
+    connection.close()
+    journal = opened(tmp_path)
+    order = journal.open_orders()[0]
+    assert not order.cancel_wanted
+    order.cancel_wanted = True
+    journal.write_order(order)
+    will = LastWill(StrategyId("one"), "flatten", "CRASHED", 5, is_done=False)
+    journal.write_last_will(will, 1)
+    journal.close()
+    journal = opened(tmp_path)
+    assert journal.open_orders()[0].cancel_wanted
+    assert journal.last_wills() == [will]
+    journal.close()
+
+
+def test_event_ids_are_never_used_again(tmp_path: Path) -> None:
+    """Events that were told without being written (a frame was sent) had ids, too: a restart leaves them out."""
+    journal = opened(tmp_path)
+    journal.write_intent(make_order())
+    told = [journal.next_event_id() for _ in range(100)]
+    journal.close()
+    journal = opened(tmp_path)
+    assert journal.next_event_id() > told[-1]
+    journal.close()
+
+
+def test_a_journal_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    """A full disk says nothing about what the file holds: the mend is to make room, not to keep a broken file."""
+    opened(tmp_path).close()
+    script = (
+        "import resource, sys\n"
+        "from actors.plants.journal import Journal\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    Journal.open(sys.argv[1], system_name='S', durability='process')\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error.exit_code, error)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("JournalError 4 ")
+    assert "cannot be opened for writing" in ended.stdout
+    assert "make room" in ended.stdout
+    assert "damaged" not in ended.stdout
 
 
 def _write_many(journal: Journal) -> None:

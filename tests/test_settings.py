@@ -14,7 +14,8 @@ import yaml
 from nightdesk.errors import ConfigurationError
 from nightdesk.settings.children import all_children
 from nightdesk.settings.complaints import known_keys
-from nightdesk.settings.folders import FolderLock, is_locked, prepare_folder
+from nightdesk.settings.folders import prepare_folder
+from nightdesk.settings.locks import Holder, is_locked, lock_folder
 from nightdesk.settings.load import CONFIG_FOLDER, find_config, load_folders, load_settings
 from nightdesk.settings.models import ReplaySource, Secret, Settings
 from nightdesk.settings.runtime import RunConfiguration
@@ -140,7 +141,7 @@ BAD: dict[str, tuple[str, str]] = {
     "password in the address": (swap("wss://gateway", "wss://me:pw@gateway", LIVE), r"gateway\.url: must not contain"),
     "no address": (swap("wss://gateway.example:443", "gateway", LIVE), r"gateway\.url: must be an address of the form"),
     "no port": (swap("example:443", "example:https", LIVE), r"gateway\.url: is not an address"),
-    "CA file missing": (swap("system_name: Live", "system_name: Live, ca_file: a.pem", LIVE), r"a\.pem does not exist"),
+    "CA file missing": (swap("system_name: Live", "system_name: Live, ca_file: a.pem", LIVE), r"a\.pem is not a file"),
     "secret in clear text": (
         swap("${DESK_PASSWORD}", "hunter2", LIVE),
         r":16: credentials\.password: a secret must not stand here in clear text; write \$\{VARIABLE\}",
@@ -155,7 +156,7 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "tape missing": (
         GOOD + "exchange: {source: {kind: replay, path: x.csv, symbol: ESZ6}}\n",
-        r":12: exchange\.source\.path: .*x\.csv does not exist",
+        r":12: exchange\.source\.path: .*x\.csv is not a file",
     ),
     "source without kind": (GOOD + "exchange: {source: {seed: 1}}\n", r":12: exchange\.source: has no kind; add kind"),
     "source of unknown kind": (
@@ -467,13 +468,15 @@ def test_folder_that_is_not_ours_alone_is_refused(tmp_path: Path, make: Callable
 def test_second_run_in_one_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
     """The lock ends with its holder."""
     assert not is_locked(str(tmp_path))
-    lock = FolderLock(str(tmp_path), "desk")
+    owner = Holder(os.getpid(), "desk", "/etc/desk.yaml")
+    lock = lock_folder("state_dir", str(tmp_path), owner)
     assert is_locked(str(tmp_path))
-    with pytest.raises(ConfigurationError, match=rf"desk is running already \(process {os.getpid()} holds"):
-        FolderLock(str(tmp_path), "desk")
+    words = rf"desk is running already: state_dir {tmp_path} is in use \(desk, process {os.getpid()}, /etc/desk.yaml\)"
+    with pytest.raises(ConfigurationError, match=words):
+        lock_folder("state_dir", str(tmp_path), owner)
     lock.release()
     assert not is_locked(str(tmp_path))
-    FolderLock(str(tmp_path), "desk").release()
+    lock_folder("state_dir", str(tmp_path), owner).release()
 
 
 def test_tree_has_the_children_of_the_configuration_in_start_order(tmp_path: Path) -> None:

@@ -18,11 +18,16 @@ from nightdesk.errors import StrategyError
 from nightdesk.messages import (
     Bar,
     ChildId,
+    ClientOrderId,
     Denial,
     FillId,
     HistoryPage,
     Message,
     OrderFilled,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    QueryOrder,
     QueryStatus,
     RequestBars,
     Side,
@@ -32,6 +37,7 @@ from nightdesk.messages import (
     StrategyWelcome,
     SubmitOrder,
     SubscribeMarketData,
+    TimeInForce,
     VenueOrderId,
 )
 from nightdesk.settings.models import Exchange, Instrument, Risk, Settings
@@ -207,6 +213,58 @@ def _clean_imports() -> Iterator[None]:
     yield
     sys.path[:] = before
     sys.modules.pop(MODULE, None)
+
+
+def test_a_welcome_in_parts_is_taken_as_one(tmp_path: Path) -> None:
+    """More orders than fit a packet come in several welcomes: the strategy starts with all of them, and only then."""
+
+    def order(name: str) -> OrderReport:
+        return OrderReport(
+            client_order_id=ClientOrderId(name),
+            venue_order_id=VenueOrderId(f"b-{name}"),
+            strategy_id=StrategyId("probe"),
+            symbol="ESZ6",
+            exchange="CME",
+            side=Side.BUY,
+            order_type=OrderType.LIMIT,
+            time_in_force=TimeInForce.DAY,
+            status=OrderStatus.ACCEPTED,
+            quantity=1,
+            filled_quantity=0,
+            leaves_quantity=1,
+            price=1.0,
+            trigger_price=None,
+            average_price=None,
+            protective=False,
+            ts_init_ns=1,
+            ts_last_ns=1,
+        )
+
+    async def run() -> None:
+        async with _world(tmp_path) as world:
+            world.order.is_silent = True
+            for plant in (world.market, world.order, world.history):
+                await plant.server.start()
+            await world.body.start()
+            await wait_until_async(lambda: world.order.of(StrategyHello) and world.market.peer)
+            for more, names in ((True, "ab"), (True, "cd"), (False, "e")):
+                assert world.calls == []
+                welcome = StrategyWelcome(
+                    strategy_id=StrategyId("probe"),
+                    fencing_epoch=1,
+                    paused=False,
+                    trading_permitted=True,
+                    orders=tuple(order(name) for name in names),
+                    positions=(),
+                    more=more,
+                )
+                world.order.send(welcome)
+            await wait_until_async(lambda: world.market.of(SubscribeMarketData))
+            assert [report.client_order_id for report in world.strategy.orders()] == list("abcde")
+            assert world.order.of(QueryOrder) == []
+            await world.body.stop()
+
+    asyncio.run(run())
 
 
 def test_start_waits_for_both_lanes_and_subscribes_afterwards(tmp_path: Path) -> None:
@@ -462,7 +520,7 @@ def test_restarted_strategy_runs_the_file_as_it_is_now(tmp_path: Path) -> None:
     ("section", "text"),
     [
         ({"class": f"{MODULE}:Missing"}, "has no class Missing"),
-        ({"class": f"{MODULE}:Strange"}, "not derived"),
+        ({"class": f"{MODULE}:Strange"}, "is not a subclass"),
         ({"class": f"{MODULE}:Picky", "parameters": {"size": "big"}}, r"parameters\.size"),
     ],
 )

@@ -8,11 +8,21 @@ from secrets import token_hex
 from typing import Any
 
 import msgspec
+import orjson
 
 from actors.base import Body, Context
 from actors.control.audit import AuditLog
 from actors.control.server import Caller, ControlServer, Reply, Request
-from actors.control.status import Answers, children, key_of, keys_without_hope, status, status_keys, tree_keys
+from actors.control.status import (
+    Answers,
+    branches,
+    children,
+    key_of,
+    keys_without_hope,
+    status,
+    status_keys,
+    tree_keys,
+)
 from nightdesk.errors import ConfigurationError, LinkError, NightdeskError
 from nightdesk.messages import (
     ChildId,
@@ -27,20 +37,26 @@ from nightdesk.messages import (
     QueryFills,
     QueryOrders,
     QueryPositions,
+    QuerySpec,
     QueryStatus,
     RestartChild,
     ResumeStrategy,
     SetTradingState,
+    SpecReport,
     StopSystem,
     StrategyId,
+    TerminateChild,
     TradingState,
 )
 from nightdesk.settings.children import BRANCHES, CONTROL, ORDER_PLANT, all_children, children_of, supervisor_of
 from nightdesk.settings.folders import CONTROL_SOCKET
+from nightdesk.settings.models import Settings
 from nightdesk.settings.runtime import RunConfiguration
 
 QUERY_DEADLINE_S = 2.0
 COMMAND_DEADLINE_S = 10.0
+TERMINATE_DEADLINE_S = 14.0
+"""A child is given its shutdown time and then the ladder; the console waits a little longer still."""
 ROWS_DEFAULT = 100
 ROWS_MAX = 2_000
 REASON_LENGTH_MAX = 200
@@ -52,14 +68,15 @@ Verb = Callable[[Request], Awaitable[Any]]
 class _Gathering:
     """The answers to one request: complete when everybody who was asked has answered."""
 
-    def __init__(self, wanted: set[str]) -> None:
+    def __init__(self, wanted: set[str], settings: Settings) -> None:
         self.wanted = wanted
+        self._settings = settings
         self.answers: dict[str, Message] = {}
         self.complete = asyncio.Event()
 
-    def add(self, key: str, message: Message) -> None:
-        self.answers[key] = message
-        self.wanted -= keys_without_hope(message)
+    def add(self, origin: ChildId, message: Message) -> None:
+        self.answers[key_of(origin, message)] = message
+        self.wanted -= keys_without_hope(self._settings, origin, message)
         if self.wanted <= self.answers.keys():
             self.complete.set()
 
@@ -85,7 +102,10 @@ class ControlBody(Body):
             "fills": (self._fills, frozenset({"limit"})),
             "pause": (self._pause, frozenset({"id", "reason"})),
             "resume": (self._resume, frozenset({"id"})),
+            "children": (self._children, frozenset({"id"})),
+            "spec": (self._spec, frozenset({"id"})),
             "restart": (self._restart, frozenset({"id"})),
+            "terminate": (self._terminate, frozenset({"id"})),
             "cancel-all": (self._cancel_all, frozenset({"id"})),
             "flatten": (self._flatten, frozenset({"id"})),
             "halt": (self._halt, frozenset({"reason"})),
@@ -104,7 +124,7 @@ class ControlBody(Body):
         """Answers, filed under their request; one that comes after its deadline is dropped."""
         gathering = self._gatherings.get(getattr(message, "request_id", ""))
         if gathering is not None:
-            gathering.add(key_of(origin, message), message)
+            gathering.add(origin, message)
 
     async def _handle(self, caller: Caller, request: Request) -> Reply:
         try:
@@ -223,6 +243,36 @@ class ControlBody(Body):
             return {"text": f"{child_id} is being restarted"}
         return await self._command(question, supervisor)
 
+    async def _terminate(self, request: Request) -> dict[str, Any]:
+        child_id = self._child(request)
+        if child_id in (CONTROL, supervisor_of(CONTROL)):
+            raise ConfigurationError(f"without {child_id} nobody could start it again; use restart, or stop the system")
+        return await self._command(
+            lambda request_id: TerminateChild(request_id=request_id, reply_to=self.context.child_id, child_id=child_id),
+            ChildId(supervisor_of(child_id)),
+            TERMINATE_DEADLINE_S,
+        )
+
+    async def _children(self, request: Request) -> list[dict[str, Any]]:
+        given = request.arguments.get("id")
+        known = self._supervisors()
+        if given is not None and given not in known:
+            raise ConfigurationError(f"no such branch: {str(given)[:80]!r} (there are {', '.join(known)})")
+        answers = await self._ask_status(known, lambda _: tree_keys())
+        return branches(self._settings, answers, known if given is None else (str(given),))
+
+    async def _spec(self, request: Request) -> dict[str, Any]:
+        child_id = self._child(request)
+        answer = await self._ask(
+            lambda request_id: QuerySpec(request_id=request_id, reply_to=self.context.child_id, child_id=child_id),
+            ChildId(supervisor_of(child_id)),
+            QUERY_DEADLINE_S,
+        )
+        if not isinstance(answer, SpecReport):
+            raise ConfigurationError(getattr(answer, "text", "") or f"{child_id} has no spec")
+        spec: dict[str, Any] = orjson.loads(answer.spec_json)
+        return spec
+
     async def _stop(self, request: Request) -> dict[str, Any]:
         reason = _reason(request)
         return await self._command(
@@ -230,8 +280,13 @@ class ControlBody(Body):
             ChildId("root"),
         )
 
-    async def _command(self, question: Callable[[str], Message], destination: ChildId = ORDER_PLANT) -> dict[str, Any]:
-        answer = await self._ask(question, destination, COMMAND_DEADLINE_S)
+    async def _command(
+        self,
+        question: Callable[[str], Message],
+        destination: ChildId = ORDER_PLANT,
+        deadline_s: float | None = None,
+    ) -> dict[str, Any]:
+        answer = await self._ask(question, destination, COMMAND_DEADLINE_S if deadline_s is None else deadline_s)
         if not isinstance(answer, CommandResult):
             raise LinkError(f"{destination} gave an unexpected answer; look at status before trying again")
         if not answer.ok:
@@ -253,7 +308,7 @@ class ControlBody(Body):
         self, question: Callable[[str], list[tuple[ChildId, Message]]], wanted: set[str], deadline_s: float
     ) -> Answers:
         request_id = token_hex(8)
-        gathering = self._gatherings[request_id] = _Gathering(wanted)
+        gathering = self._gatherings[request_id] = _Gathering(wanted, self._settings)
         try:
             for destination, message in question(request_id):
                 self.context.tell(destination, message)
@@ -280,7 +335,8 @@ class ControlBody(Body):
         return StrategyId(name)
 
     def _strategy_or_all(self, request: Request) -> StrategyId:
-        return self._strategy(request) if request.arguments.get("id") else StrategyId("")
+        # Only an absent id is the whole account: an empty one is an unset variable in somebody's script.
+        return StrategyId("") if request.arguments.get("id") is None else self._strategy(request)
 
     def _child(self, request: Request) -> ChildId:
         given = str(request.arguments.get("id") or "")

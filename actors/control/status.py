@@ -1,6 +1,6 @@
 """The answer to ``status``: an interface, put together from what everybody answered; who did not is shown as such."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,13 +16,15 @@ from nightdesk.messages import (
     StrategyStatus,
     TreeStatus,
 )
-from nightdesk.settings.children import BRANCHES, ORDER_PLANT, PLANTS, all_children, children_of
+from nightdesk.settings.children import BRANCHES, ORDER_PLANT, PLANTS, all_children, children_of, supervisor_of
 from nightdesk.settings.models import Settings
 
 Answers = Mapping[str, Message]
 """Answers by ``key_of``."""
 
 _UNKNOWN = "unknown"
+_DELETED = "deleted"
+_ACTIVE = frozenset({ChildState.RUNNING, ChildState.STOPPING})
 _ORDER_COUNTS = ("working", "filled", "canceled", "denied", "rejected", "unknown")
 
 
@@ -52,11 +54,13 @@ def status_keys(settings: Settings) -> set[str]:
     return {*tree_keys(), *plants, *strategies, "account"}
 
 
-def keys_without_hope(message: Message) -> set[str]:
-    """The answers that nobody will give, because the child has no process that runs."""
+def keys_without_hope(settings: Settings, origin: str, message: Message) -> set[str]:
+    """The answers that nobody will give, because the child, or the branch it is in, has no process that runs."""
     if not isinstance(message, TreeStatus):
         return set()
-    silent = [child.child_id for child in message.children if child.state is not ChildState.RUNNING]
+    running = {child.child_id for child in message.children if child.state is ChildState.RUNNING}
+    silent = set(children_of(origin, settings)) - running
+    silent |= {below for child_id in silent for below in children_of(child_id, settings)}
     keys = {f"{kind}:{child_id}" for child_id in silent for kind in ("plant", "strategy", "tree")}
     return keys | {"account"} if ORDER_PLANT in silent else keys
 
@@ -66,15 +70,17 @@ def status(settings: Settings, answers: Answers) -> dict[str, Any]:
     account = answers.get("account")
     known = account if isinstance(account, AccountStatus) else None
     reports = _reports(answers)
+    everyone = children(settings, answers)
+    by_id = {child["id"]: child for child in everyone}
     uptime_s = max((report.uptime_s for report in reports.values() if report.kind == "supervisor"), default=0.0)
     return {
         "mode": settings.mode,
         "trading_state": known.trading_state if known else "UNKNOWN",
         "uptime_s": round(uptime_s, 3),
-        "children": children(settings, answers),
+        "children": everyone,
         "plants": {plant: _plant(answers.get(f"plant:plants/{plant}")) for plant in PLANTS},
         "strategies": {
-            child_id: _strategy(child_id, answers.get(f"strategy:{child_id}"), known, reports.get(child_id))
+            child_id: _strategy(child_id, answers.get(f"strategy:{child_id}"), known, by_id[child_id])
             for child_id in children_of("strategies", settings)
         },
         "positions": [_position(report) for report in known.positions if not report.strategy_id] if known else [],
@@ -83,11 +89,39 @@ def status(settings: Settings, answers: Answers) -> dict[str, Any]:
 
 
 def children(settings: Settings, answers: Answers) -> list[dict[str, Any]]:
-    """Every child in start order; where a supervisor did not answer, its children's state is ``unknown``."""
+    """Every child in start order; where a supervisor did not answer, its children's state is ``unknown``.
+
+    Children of a branch without a process have its state; a temporary one that has ended is ``deleted``.
+    """
     reports = _reports(answers)
     expected = list(all_children(settings))
     expected += [report.child_id for report in reports.values() if report.child_id not in set(expected)]
-    return [_child(child_id, reports.get(child_id)) for child_id in expected]
+    return [_child(child_id, reports.get(child_id), _state_without_report(child_id, answers)) for child_id in expected]
+
+
+def branches(settings: Settings, answers: Answers, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Each of these supervisors with OTP's four counts and its direct children."""
+    everyone = children(settings, answers)
+    found = []
+    for name in names:
+        own = [child for child in everyone if supervisor_of(child["id"]) == name and child["state"] != _DELETED]
+        supervisors = sum(child["kind"] == "supervisor" for child in own)
+        counts = {
+            "specs": len(own),
+            "active": sum(child["state"] in _ACTIVE for child in own),
+            "supervisors": supervisors,
+            "workers": len(own) - supervisors,
+        }
+        found.append({"id": name, "counts": counts, "children": own})
+    return found
+
+
+def _state_without_report(child_id: str, answers: Answers) -> str:
+    parent = supervisor_of(child_id)
+    if f"tree:{parent}" in answers:
+        return _DELETED
+    above = _reports(answers).get(parent)
+    return _UNKNOWN if above is None or above.state is ChildState.RUNNING else above.state
 
 
 def _reports(answers: Answers) -> dict[str, ChildReport]:
@@ -99,7 +133,7 @@ def _reports(answers: Answers) -> dict[str, ChildReport]:
     }
 
 
-def _child(child_id: str, report: ChildReport | None) -> dict[str, Any]:
+def _child(child_id: str, report: ChildReport | None, state: str) -> dict[str, Any]:
     if report is None:
         kind = "supervisor" if child_id in BRANCHES else "worker"
         return {
@@ -107,7 +141,7 @@ def _child(child_id: str, report: ChildReport | None) -> dict[str, Any]:
             "kind": kind,
             "pid": 0,
             "incarnation": 0,
-            "state": _UNKNOWN,
+            "state": state,
             "restarts": 0,
             "uptime_s": 0.0,
         }
@@ -134,13 +168,13 @@ def _plant(answer: Message | None) -> dict[str, Any]:
 
 
 def _strategy(
-    child_id: str, answer: Message | None, account: AccountStatus | None, report: ChildReport | None
+    child_id: str, answer: Message | None, account: AccountStatus | None, report: dict[str, Any]
 ) -> dict[str, Any]:
     name = child_id.partition("/")[2]
     own = answer if isinstance(answer, StrategyStatus) else None
     state = own.state if own else _UNKNOWN
-    if own is None and report is not None and report.state is not ChildState.RUNNING:
-        state = report.state
+    if own is None and report["state"] != ChildState.RUNNING:
+        state = report["state"]
     elif account is not None and name in account.paused_strategies:
         # The order plant's gate decides; the strategy may not have heard of it yet.
         state = "paused"

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import msgspec
 
@@ -33,6 +33,8 @@ from nightdesk.trading.order import Order
 FILE_NAME = "journal.db"
 EVENTS_PER_INTENT = 3
 """Event ids that an intent reserves: initialized, and submitted, denied or in doubt before anything else is written."""
+EVENT_IDS_SKIPPED = 1_000_000
+"""Ids that a start leaves out: what the former process told without writing it (an order that was sent) had ids too."""
 BUSY_TIMEOUT_S = 1.0
 STATEMENTS_CACHED = 64
 
@@ -45,6 +47,17 @@ class JournalWriteError(NightdeskError):
     """Nothing was written, now or later: send no new order, and restart the order plant when the disk is mended."""
 
 
+class LastWill(NamedTuple):
+    """What is done about the orders and positions of a strategy that was set aside: once for each time."""
+
+    strategy_id: StrategyId
+    will: str
+    """``keep``, ``cancel_entries`` or ``flatten``."""
+    cause: str
+    restarts: int
+    is_done: bool
+
+
 class Journal:
     """One open journal; a lock beside it keeps every other process out."""
 
@@ -53,14 +66,14 @@ class Journal:
         self._lock = lock
         self.path = path
         self.failed = False
-        self._next_event_id = self._value(rows.LAST_EVENT_ID) + EVENTS_PER_INTENT
+        self._next_event_id = self._value(rows.LAST_EVENT_ID) + EVENT_IDS_SKIPPED
 
     @classmethod
     def open(cls, state_dir: str, *, system_name: str, durability: Literal["process", "power"]) -> Self:
         """Open or create ``state_dir/journal.db``.
 
-        Raises ``JournalError`` for a file that is damaged, unreadable, of another version or of another system, and
-        ``JournalBusyError`` while another process holds it.
+        Raises ``JournalError`` for a file that is damaged, cannot be opened, is of a later version or of another
+        system, and ``JournalBusyError`` while another process holds it. A file of an earlier version is migrated.
         """
         path = os.path.join(state_dir, FILE_NAME)
         lock = _lock(path + ".lock")
@@ -73,10 +86,11 @@ class Journal:
             schema.check(connection, path, system_name)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+            schema.migrate(connection)
             return cls(connection, path, lock)
         except (OSError, sqlite3.Error) as error:
             os.close(lock)
-            raise schema.damaged(path, error) from error
+            raise schema.refused(path, error) from error
         except JournalError:
             os.close(lock)
             raise
@@ -225,6 +239,38 @@ class Journal:
             "INSERT INTO trading_states (trading_state, reason, ts_ns) VALUES (?, ?, ?)",
             (trading_state.value, reason, ts_ns),
         )
+
+    def last_wills(self) -> list[LastWill]:
+        """The last will of each strategy that is set aside, carried out or not."""
+        found = self._connection.execute(
+            "SELECT strategy_id, will, cause, restarts, is_done FROM last_wills"
+        ).fetchall()
+        return [
+            LastWill(StrategyId(strategy_id), will, cause, restarts, bool(is_done))
+            for strategy_id, will, cause, restarts, is_done in found
+        ]
+
+    def write_last_will(self, will: LastWill, ts_ns: int) -> None:
+        """Keep that a strategy was set aside, and whether what it wanted for that case is done."""
+        self._write(
+            "INSERT OR REPLACE INTO last_wills VALUES (?, ?, ?, ?, ?, ?)",
+            (will.strategy_id, will.will, will.cause, will.restarts, int(will.is_done), ts_ns),
+        )
+
+    def clear_last_will(self, strategy_id: StrategyId) -> None:
+        """The strategy is back."""
+        self._write("DELETE FROM last_wills WHERE strategy_id = ?", (strategy_id,))
+
+    def gave_up_done(self) -> bool:
+        """Whether the last thing that happened here was that a system that gave up left everything as configured."""
+        return self._connection.execute("SELECT 1 FROM meta WHERE key = 'gave_up_done'").fetchone() is not None
+
+    def write_gave_up_done(self, is_done: bool) -> None:
+        """Note it, or take it back: trading goes on."""
+        if is_done:
+            self._write("INSERT OR REPLACE INTO meta VALUES ('gave_up_done', '1')", ())
+        elif self.gave_up_done():
+            self._write("DELETE FROM meta WHERE key = 'gave_up_done'", ())
 
     def _with_fills(self, order: Order) -> Order:
         for row in self._connection.execute(rows.SELECT_KEYS_OF_ORDER, (order.client_order_id,)):

@@ -1,5 +1,6 @@
 """The journal's statements, and rows to orders and fills and back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nightdesk.errors import JournalError
@@ -21,13 +22,15 @@ _ORDER_COLUMNS = (
     "client_order_id, strategy_id, account_id, symbol, exchange, side, order_type, time_in_force, quantity, price, "
     "trigger_price, protective, purpose, fencing_epoch, connection_epoch, broker_ts_ns, ts_init_ns, status, "
     "venue_order_id, filled_quantity, filled_cost_nanos, reported_filled, triggered, tombstone, text, ts_last_ns, "
-    "terms_ts_ns, quantity_max"
+    "terms_ts_ns, quantity_max, cancel_wanted"
 )
-INSERT_ORDER = f"INSERT INTO orders ({_ORDER_COLUMNS}, event_id) VALUES ({', '.join('?' * 29)})"
+_WHOLE_NUMBERS = (8, 11, 13, 14, 15, 16, 19, 21, 22, 23, 25, 26, 27, 28)
+"""The places of those columns that hold whole numbers."""
+INSERT_ORDER = f"INSERT INTO orders ({_ORDER_COLUMNS}, event_id) VALUES ({', '.join('?' * 30)})"
 UPDATE_ORDER = (
     "UPDATE orders SET quantity = ?, price = ?, trigger_price = ?, status = ?, venue_order_id = ?, "
     "filled_quantity = ?, filled_cost_nanos = ?, reported_filled = ?, triggered = ?, tombstone = ?, text = ?, "
-    "ts_last_ns = ?, terms_ts_ns = ?, quantity_max = ?, event_id = ? WHERE client_order_id = ?"
+    "ts_last_ns = ?, terms_ts_ns = ?, quantity_max = ?, cancel_wanted = ?, event_id = ? WHERE client_order_id = ?"
 )
 SELECT_ORDER = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE client_order_id = ?"
 SELECT_BY_VENUE = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE account_id = ? AND venue_order_id = ?"
@@ -91,6 +94,7 @@ def order_values(order: Order, event_id: int) -> tuple[object, ...]:
         order.ts_last_ns,
         order.terms_ts_ns,
         order.quantity_max,
+        int(order.cancel_wanted),
         event_id,
     )
 
@@ -112,14 +116,17 @@ def update_values(order: Order, event_id: int) -> tuple[object, ...]:
         order.ts_last_ns,
         order.terms_ts_ns,
         order.quantity_max,
+        int(order.cancel_wanted),
         event_id,
         order.client_order_id,
     )
 
 
 def order_of(row: tuple[Any, ...]) -> Order:
-    """An order from its row; raises ``JournalError`` for words that no version of ours wrote."""
+    """An order from its row; raises ``JournalError`` for words and kinds of values that no version of ours wrote."""
     try:
+        _require_numbers(row, _WHOLE_NUMBERS, int)
+        _require_numbers([value for value in row[9:11] if value is not None], (0, 1), int | float)
         return Order(
             client_order_id=ClientOrderId(row[0]),
             strategy_id=StrategyId(row[1]),
@@ -149,9 +156,17 @@ def order_of(row: tuple[Any, ...]) -> Order:
             ts_last_ns=row[25],
             terms_ts_ns=row[26],
             quantity_max=row[27],
+            cancel_wanted=bool(row[28]),
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise JournalError(f"the journal is damaged: order {row[0]!r}: {error}; see docs/runbook.md") from error
+
+
+def _require_numbers(row: Sequence[Any], places: Sequence[int], kind: Any) -> None:
+    """SQLite keeps any kind of value in any column, and a damaged file may have any."""
+    for place in places:
+        if place < len(row) and not isinstance(row[place], kind):
+            raise TypeError(f"a number was expected, not {row[place]!r}")
 
 
 def fill_values(fill: FillReport, account_id: str, *, event_id: int) -> tuple[object, ...]:
@@ -176,6 +191,7 @@ def fill_values(fill: FillReport, account_id: str, *, event_id: int) -> tuple[ob
 def fill_of(row: tuple[Any, ...]) -> tuple[FillReport, int, int]:
     """A fill from its row, with its exact price and commission."""
     try:
+        _require_numbers(row, range(7, 11), int)
         report = FillReport(
             fill_id=FillId(row[0]),
             client_order_id=ClientOrderId(row[1]),
@@ -189,6 +205,6 @@ def fill_of(row: tuple[Any, ...]) -> tuple[FillReport, int, int]:
             commission=from_micros(row[9]),
             ts_event_ns=row[10],
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise JournalError(f"the journal is damaged: fill {row[0]!r}: {error}; see docs/runbook.md") from error
     return report, row[8], row[9]

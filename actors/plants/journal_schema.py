@@ -1,13 +1,24 @@
-"""The journal's tables, and the check that a file is a journal, ours and undamaged."""
+"""The journal's tables, their migration, and the check that a file is a journal, ours and undamaged."""
 
 import os
 import sqlite3
 
 from nightdesk.errors import JournalError
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
-TABLES = """
+_LAST_WILLS = """
+CREATE TABLE last_wills (
+    strategy_id TEXT PRIMARY KEY,
+    will TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    restarts INTEGER NOT NULL,
+    is_done INTEGER NOT NULL DEFAULT 0,
+    ts_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE orders (
     client_order_id TEXT PRIMARY KEY,
@@ -38,6 +49,7 @@ CREATE TABLE orders (
     ts_last_ns INTEGER NOT NULL,
     terms_ts_ns INTEGER NOT NULL DEFAULT 0,
     quantity_max INTEGER NOT NULL,
+    cancel_wanted INTEGER NOT NULL DEFAULT 0,
     event_id INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX orders_by_venue ON orders (account_id, venue_order_id) WHERE venue_order_id IS NOT NULL;
@@ -74,7 +86,16 @@ CREATE TABLE trading_states (
     reason TEXT NOT NULL,
     ts_ns INTEGER NOT NULL
 );
+{_LAST_WILLS}
 """
+
+_MIGRATIONS: dict[str, tuple[str, str]] = {
+    "1": ("2", f"ALTER TABLE orders ADD COLUMN cancel_wanted INTEGER NOT NULL DEFAULT 0;{_LAST_WILLS}"),
+}
+"""Version -> the next one, and the statements that lead there."""
+
+_NOT_DAMAGE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM")
+"""How the names of errors begin that are the disk's or the folder's and say nothing about what the file holds."""
 
 _MEND = "stop trading, keep the file, and see 'The journal is damaged' in docs/runbook.md"
 
@@ -83,6 +104,17 @@ def damaged(path: str, why: object) -> JournalError:
     """The error for a file that cannot be trusted."""
     words = " ".join(str(why).split())
     return JournalError(f"{path}: the journal is damaged ({words}); {_MEND}")
+
+
+def refused(path: str, why: OSError | sqlite3.Error) -> JournalError:
+    """The error for a file that could not be opened: damage, unless the disk or the folder is what fails."""
+    name = getattr(why, "sqlite_errorname", "") or ""
+    if isinstance(why, OSError) or name.startswith(_NOT_DAMAGE):
+        return JournalError(
+            f"{path}: the journal cannot be opened for writing ({' '.join(str(why).split())}); "
+            "make room on the disk or mend the rights of state_dir, and start again"
+        )
+    return damaged(path, why)
 
 
 def create(path: str, system_name: str) -> None:
@@ -110,15 +142,15 @@ def create(path: str, system_name: str) -> None:
 
 
 def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
-    """Raise ``JournalError`` unless the file is sound, of this version, and of this gateway system."""
+    """Raise ``JournalError`` unless the file is sound, of a version that we can read, and of this gateway system."""
     try:
         answer = connection.execute("PRAGMA quick_check(1)").fetchone()
         if answer is None or answer[0] != "ok":
             raise damaged(path, answer[0] if answer else "no answer")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     except sqlite3.DatabaseError as error:
-        raise damaged(path, error) from error
-    if meta.get("version") != SCHEMA_VERSION:
+        raise refused(path, error) from error
+    if meta.get("version") != SCHEMA_VERSION and meta.get("version") not in _MIGRATIONS:
         raise JournalError(
             f"{path}: the journal has version {meta.get('version')}, this program writes version {SCHEMA_VERSION}; "
             "run the version that wrote it, or give another state_dir"
@@ -128,3 +160,18 @@ def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
             f"{path}: the journal belongs to the system {meta.get('system_name')!r}, the configuration names "
             f"{system_name!r}; give each account its own state_dir"
         )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a journal of an earlier version to ours, each step whole or not at all. Raises ``sqlite3.Error``."""
+    version = _version(connection)
+    while version in _MIGRATIONS:
+        following, statements = _MIGRATIONS[version]
+        step = f"BEGIN IMMEDIATE;{statements}UPDATE meta SET value = '{following}' WHERE key = 'version';COMMIT;"
+        connection.executescript(step)
+        version = following
+
+
+def _version(connection: sqlite3.Connection) -> str:
+    found = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+    return "" if found is None else str(found[0])

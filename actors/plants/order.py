@@ -5,30 +5,35 @@ from typing import Any, ClassVar
 
 from actors.base import Context
 from actors.lanes import LaneClient, Peer, lane_path
-from actors.plants.journal import Journal, JournalBusyError
+from actors.plants.journal import Journal, JournalBusyError, JournalWriteError
 from actors.plants.order_account import Account
 from actors.plants.order_audit import Audit
 from actors.plants.order_flatten import Flattener, FlattenPolicy
 from actors.plants.order_gate import Gate
+from actors.plants.order_give_up import LastActions
 from actors.plants.order_lane import OrderLane
 from actors.plants.order_operator import Operator
 from actors.plants.order_reconcile import SIMULATION, ReconcilePolicy, Reconciler
 from actors.plants.order_sender import Link, Sender
+from actors.plants.order_wills import LastWills, WillPolicy
 from actors.plants.plant import PlantBody
-from nightdesk.errors import ConfigurationError, LaneError, LinkError
+from nightdesk.errors import ConfigurationError, JournalError, LaneError, LinkError
 from nightdesk.messages import (
     AccountIdentity,
     ChildId,
+    ChildParked,
     ClientOrderId,
     ConnectionLost,
     ConnectionRestored,
     Message,
     QueryStatus,
     QuoteTick,
+    Severity,
     StrategyId,
     SubscribeMarketData,
     TradeTick,
     TradingState,
+    TreeStatus,
 )
 from nightdesk.rithmic import orders as wire
 from nightdesk.rithmic.session import PlantSession
@@ -36,6 +41,14 @@ from nightdesk.settings.models import Settings
 from nightdesk.trading.broker import EXTERNAL_STRATEGY
 
 TICKER = ChildId("plants/ticker")
+STRATEGIES_SUPERVISOR = ChildId("strategies")
+GAVE_UP = "gave_up"
+"""The reason of a stop that follows from a supervisor above giving up."""
+LAST_ACTIONS_MIN_S = 0.5
+LAST_ACTIONS_MAX_S = 20.0
+"""What the last actions of a system that gives up may take of the time that this plant has to stop."""
+LOGOUT_S = 1.5
+"""Kept of the time to stop for logging out and closing what is open."""
 SWEEP_INTERVAL_S = 0.25
 JOURNAL_WAIT_S = 3.0
 """A predecessor that is being killed may hold the journal for a moment."""
@@ -45,7 +58,7 @@ EXIT_CODE_HALTED = 5
 class OrderPlantBody(PlantBody):
     """Orders come in over the order lane, are checked and journalled, and leave over the one session.
 
-    ``reconcile_policy`` and ``flatten_policy`` may be replaced before ``start`` (tests do).
+    The policies may be replaced before ``start`` (tests do).
     """
 
     kind: ClassVar[str] = "order"
@@ -55,9 +68,10 @@ class OrderPlantBody(PlantBody):
         settings = self.run.settings
         self.reconcile_policy = SIMULATION if settings.mode == "sim" else ReconcilePolicy()
         self.flatten_policy = FlattenPolicy()
+        self.will_policy = WillPolicy()
         self.link = Link()
         self._lacking: set[ClientOrderId] = set()
-        self._lane = OrderLane(self._path("order"), on_flatten=self._on_flatten)
+        self._lane = OrderLane(self._path("order"), on_flatten=self._on_flatten, on_hello=self._on_hello)
         self._market = LaneClient(
             lane_path(self.run.runtime_dir, TICKER, "market"),
             on_open=self._subscribe,
@@ -70,26 +84,42 @@ class OrderPlantBody(PlantBody):
         settings = self.run.settings
         if any(strategy.name == EXTERNAL_STRATEGY for strategy in settings.strategies):
             raise ConfigurationError(f"strategies: the name {EXTERNAL_STRATEGY} is kept for orders of others")
-        self.journal = await self._open_journal(settings)
-        if settings.account is not None:
-            self.journal.claim(settings.account)
+        try:
+            self.journal = await self._open_journal(settings)
+            if settings.account is not None:
+                self.journal.claim(settings.account)
+        except JournalError as error:
+            self._journal_refused(error)
+            raise
         self.account = Account(self.context, settings, self.journal, self._lane.publish)
         self.sender = Sender(self.account, self.link, self._request_reconcile)
         self.gate = Gate(self.account, self.sender)
         self.flattener = Flattener(self.account, self.gate, self.sender, self.flatten_policy)
+        self.wills = LastWills(self.account, self.gate, self.sender, self.flattener, self._lane.drop, self.will_policy)
+        self.last_actions = LastActions(self.account, self.gate, self.sender)
         self.operator = Operator(self.account, self.sender, self._lane, self.flattener)
         self.reconciler = Reconciler(
             self.account, self.link, self.sender, self.reconcile_policy, self._permission_changed
         )
         self.audit = Audit(self._path("audit"), self.account)
+        self._take_back_gave_up()
         await self._lane.start(self.account, self.gate)
         await self.audit.start()
         await self._market.start()
         self._sweeper = self.context.spawn(self._sweep(), name="order_sweep")
+        self.wills.resume()
+        self._ask_for_parked()
         await super().start()
 
     async def stop(self) -> None:
-        """Log out first, so that nothing is sent any more; then the lanes and the journal."""
+        """Log out first, so that nothing is sent any more; then the lanes and the journal.
+
+        Where a supervisor above has given up, the last actions come before.
+        """
+        self.wills.stop()
+        if self.stop_reason == GAVE_UP:
+            limit_s = min(LAST_ACTIONS_MAX_S, self.stop_deadline_s - LOGOUT_S)
+            await self.last_actions.carry_out(max(LAST_ACTIONS_MIN_S, limit_s))
         self.reconciler.stop()
         self._sweeper.cancel()
         self.link.session = None
@@ -107,8 +137,13 @@ class OrderPlantBody(PlantBody):
         """Commands of the operator, and the plants' common mail."""
         if isinstance(message, QueryStatus):
             self.context.tell(message.reply_to, self.operator.status(message))
+        if isinstance(message, ChildParked):
+            return self.wills.parked(message)
+        if isinstance(message, TreeStatus):
+            return self.wills.found(message)
         if not self.operator.receive(message):
             super().receive(origin, message)
+        return None
 
     async def on_link_up(self, session: PlantSession) -> None:
         """Choose the account, subscribe to its reports, and begin to reconcile; the gate opens when that is done."""
@@ -117,7 +152,7 @@ class OrderPlantBody(PlantBody):
             raise LinkError("the gateway did not say which accounts there are")
         account_id = choose_account(self.run.settings, identity)
         if not self.account.account_id:
-            self.journal.claim(account_id)
+            self._claim(account_id)
         self.account.account_id = account_id
         await session.request(wire.SUBSCRIBE_ORDERS, account_id=account_id)
         await session.request(wire.SUBSCRIBE_BRACKETS, account_id=account_id)
@@ -133,6 +168,7 @@ class OrderPlantBody(PlantBody):
             )
         )
         self.reconciler.request("the order plant is connected")
+        self._ask_for_parked()
 
     def on_link_restored(self, downtime_ms: int) -> None:
         """Tell the strategies; orders wait for the reconciliation."""
@@ -165,6 +201,35 @@ class OrderPlantBody(PlantBody):
                 return
             self.reconciler.on_update(update)
 
+    def _claim(self, account_id: str) -> None:
+        try:
+            self.journal.claim(account_id)
+        except JournalError as error:
+            self._journal_refused(error)
+            raise
+        except JournalWriteError as error:
+            # Orders are denied from now on, so that it does not matter whose the journal would have become.
+            self.account.journal_failed(error)
+
+    def _journal_refused(self, error: JournalError) -> None:
+        self.context.log.critical("journal_refused", reason=str(error))
+        self.context.alert("journal_refused", Severity.CRITICAL, str(error))
+
+    def _take_back_gave_up(self) -> None:
+        """What a former system left behind when it gave up is history: this one trades."""
+        try:
+            self.journal.write_gave_up_done(False)
+        except JournalWriteError as error:
+            self.account.journal_failed(error)
+
+    def _ask_for_parked(self) -> None:
+        """Mail to a process that is not there is lost: news of a parking that came while this one was away."""
+        query = QueryStatus(request_id="parked", reply_to=self.context.child_id)
+        self.context.tell(STRATEGIES_SUPERVISOR, query)
+
+    def _on_hello(self, strategy_id: StrategyId) -> None:
+        self.wills.revived(strategy_id)
+
     def _on_flatten(self, strategy_id: StrategyId, symbol: str) -> None:
         self.flattener.begin_strategy(strategy_id, symbol)
 
@@ -192,6 +257,7 @@ class OrderPlantBody(PlantBody):
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self.sender.sweep()
+            self.gate.sweep()
             self.audit.check()
             self._watch_missing_fills()
 
@@ -228,13 +294,19 @@ class OrderPlantBody(PlantBody):
 
 
 def choose_account(settings: Settings, identity: AccountIdentity) -> str:
-    """The configured account, or the only one; raises ``ConfigurationError`` that names the choices."""
-    choices = ", ".join(identity.account_ids) or "none"
+    """The configured account, or the only one; never a guess.
+
+    Raises ``ConfigurationError`` that names the choices, and ``LinkError`` for a login that names none.
+    """
+    if not identity.account_ids:
+        # Every login has one: an answer without any says that the gateway cannot tell now.
+        raise LinkError("the gateway named no account")
+    choices = ", ".join(identity.account_ids)
     if settings.account is not None:
         if settings.account not in identity.account_ids:
             raise ConfigurationError(f"account: the login has no account {settings.account}; it has {choices}")
         return settings.account
-    if len(identity.account_ids) != 1:
+    if len(identity.account_ids) > 1:
         raise ConfigurationError(f"account: name the account to trade; the login has {choices}")
     return identity.account_ids[0]
 

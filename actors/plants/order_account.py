@@ -56,6 +56,8 @@ class Account:
         self.account_id = ""
         self.connected = False
         self.reconciling = True
+        self.is_ending = False
+        """The order plant is being stopped: what is still asked for must not be opened any more."""
         self.connection_epoch = 0
         self.broker_ts_ns = 0
         self.trading_state = journal.trading_state()
@@ -69,6 +71,7 @@ class Account:
         """What the gate does once an order was reported on (a cancel may have waited for it)."""
         self.cancel_resurrected: Callable[[Order], None] = lambda order: None
         self._publish = publish
+        self._revived: set[ClientOrderId] = set()
         self._journal_alarmed = False
         self._unjournalled_epoch = 0
         self._rebuild()
@@ -83,8 +86,8 @@ class Account:
         reason = ""
         if not self.connected:
             reason = "disconnected"
-        elif self.reconciling:
-            reason = "reconciling"
+        elif self.reconciling or self.is_ending:
+            reason = "reconciling" if self.reconciling else "the order plant is ending"
         elif self.journal.failed:
             reason = "the journal cannot be written"
         elif self.trading_state is TradingState.HALTED:
@@ -192,6 +195,14 @@ class Account:
         self.after_update(order)
         return order
 
+    def entries(self, strategy_id: StrategyId | None = None) -> list[Order]:
+        """Working orders of strategies that open positions: no protective ones, not the closing one of a flatten."""
+        return [
+            order
+            for order in self.table.open_orders(strategy_id or "")
+            if order.purpose is Purpose.STRATEGY and not order.protective
+        ]
+
     def next_fencing_epoch(self, strategy_id: StrategyId) -> int:
         """A new epoch for a strategy; without a journal it is only new in this process, which sends nothing anyway."""
         try:
@@ -230,7 +241,7 @@ class Account:
             is_bound = order.venue_order_id is not None
             if order.status is OrderStatus.INITIALIZED or (order.status is OrderStatus.SUBMITTED and not is_bound):
                 self.doubt(order, "the order plant was restarted before an answer came")
-            order.cancel_wanted = order.status is OrderStatus.PENDING_CANCEL
+            order.cancel_wanted |= order.status is OrderStatus.PENDING_CANCEL
 
     def _is_known_history(self, update: BrokerUpdate) -> bool:
         """An image that says nothing new about an order that is over; lists name the whole session's orders."""
@@ -332,11 +343,17 @@ class Account:
         self.set_trading_state(TradingState.HALTED, f"overfill: {text}")
 
     def _resurrected(self, order: Order, update: BrokerUpdate) -> None:
-        """An order that was declared as never received is at the broker after all."""
-        if update.kind in COMPLETIONS:
+        """An order that was declared as never received is at the broker after all: canceled until it is over there."""
+        if update.kind in COMPLETIONS or order.filled_quantity >= order.quantity:
+            order.tombstone = False
+            self.commit(order)
             return
-        order.tombstone = False
-        self.commit(order)
+        if order.client_order_id in self._revived:
+            # Told and canceled already. A list that still shows it says that this cancel was lost.
+            if update.is_snapshot and update.kind is not UpdateKind.FILLED:
+                self.cancel_resurrected(order)
+            return
+        self._revived.add(order.client_order_id)
         text = f"order {order.client_order_id} was not found before and is at the broker now; its rest is canceled"
         self.log.critical("order_resurrected", **events.order_fields(order))
         self.context.alert("order_resurrected", Severity.CRITICAL, text, client_order_id=order.client_order_id)

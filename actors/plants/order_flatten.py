@@ -1,6 +1,5 @@
 """Flatten: cancel first, then one closing order per strategy and symbol, never a second one while one is open."""
 
-import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -9,10 +8,13 @@ import msgspec
 from actors.plants.order_account import Account
 from actors.plants.order_gate import Gate
 from actors.plants.order_sender import Sender
+from actors.plants.order_waiting import until
 from nightdesk.messages import (
     ClientOrderId,
     CommandResult,
+    Denial,
     OperatorFlatten,
+    OrderDenied,
     OrderType,
     Severity,
     Side,
@@ -55,8 +57,26 @@ class Flattener:
         def answer(ok: bool, text: str) -> None:
             if not ok:
                 self._account.context.alert("flatten_incomplete", Severity.ERROR, text, strategy_id=strategy_id)
+                self._account.publish(self._incomplete(strategy_id, symbol, text))
 
         self._account.context.spawn(self._flatten(strategy_id, symbol, answer), name=f"flatten {strategy_id}")
+
+    async def flatten_all(self, strategy_id: StrategyId) -> str:
+        """Close what a strategy (or, empty, the account) holds; what stood against it, empty for nothing."""
+        problems: list[str] = []
+
+        def answer(ok: bool, text: str) -> None:
+            if not ok:
+                problems.append(text)
+
+        await self._flatten(strategy_id, "", answer)
+        return "; ".join(problems)
+
+    def is_flat(self, strategy_id: StrategyId) -> bool:
+        """Whether nothing is held and nothing works any more."""
+        return not any(
+            self._open([pair]) or self._account.ledger.quantity(*pair) for pair in self._pairs(strategy_id, "")
+        )
 
     async def _flatten(self, strategy_id: StrategyId, symbol: str, answer: Callable[[bool, str], None]) -> None:
         account, flattening = self._account, self._gate.flattening
@@ -69,11 +89,16 @@ class Flattener:
             for order in self._open(pairs):
                 if order.purpose is not Purpose.EXIT:
                     self._sender.request_cancel(order)
-            await self._wait(lambda: not account.reconciling, self._policy.reconciled_s)
-            await self._wait(lambda: not self._open(pairs), self._policy.cancels_s)
+            # A flatten that waits for ever closes nothing.
+            poll_s = self._policy.poll_s
+            await until(lambda: not account.reconciling, poll_s=poll_s, timeout_s=self._policy.reconciled_s)
+            await until(lambda: not self._open(pairs), poll_s=poll_s, timeout_s=self._policy.cancels_s)
             problems = [f"{owner} {name}: another flatten is at work" for owner, name in busy]
             closed = 0
             for pair in pairs:
+                left = sum(order.purpose is not Purpose.EXIT for order in self._open([pair]))
+                if left:
+                    problems.append(f"{pair[0]} {pair[1]}: {left} orders are not known to be canceled")
                 problem = self._close(*pair)
                 closed += problem == ""
                 if problem:
@@ -111,7 +136,7 @@ class Flattener:
         quantity = account.ledger.quantity(strategy_id, symbol)
         if not quantity:
             return None
-        if account.table.missing_fills():
+        if any((order.strategy_id, order.symbol) == (strategy_id, symbol) for order in account.table.missing_fills()):
             return f"{strategy_id} {symbol}: executions are missing, the position is not certain"
         sent = self._gate.submit_exit(
             SubmitOrder(
@@ -127,9 +152,21 @@ class Flattener:
         )
         return "" if sent else f"{strategy_id} {symbol}: the closing order could not be sent"
 
-    async def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        """Until it holds or the time is over: a flatten that waits for ever closes nothing."""
-        for _ in range(round(timeout_s / self._policy.poll_s)):
-            if condition():
-                return
-            await asyncio.sleep(self._policy.poll_s)
+    def _incomplete(self, strategy_id: StrategyId, symbol: str, text: str) -> OrderDenied:
+        account = self._account
+        code = Denial.ORDER_OPERATION_IN_FLIGHT
+        if self._sender.link.session is None:
+            code = Denial.STATE_DISCONNECTED
+        elif account.journal.failed:
+            code = Denial.STATE_JOURNAL_FAILED
+        rules = account.tick_rules.get(symbol)
+        return OrderDenied(
+            client_order_id=ClientOrderId(""),
+            strategy_id=strategy_id,
+            symbol=symbol,
+            exchange=rules.exchange if rules is not None else "",
+            ts_event_ns=account.context.clock.now_ns(),
+            event_id=account.journal.next_event_id(),
+            code=code,
+            text=f"flatten: {text}",
+        )

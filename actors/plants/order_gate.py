@@ -32,6 +32,10 @@ from nightdesk.trading.risk import GateView, OrderRate, Refusal, check_modify, c
 JOURNALLED_INTEGER_MAX = 2**31 - 1
 """A denied order may carry any number; only what fits a column is kept."""
 
+DENIALS_KEPT_PER_SECOND = 200
+"""Denials with a row and a log line each; of more within a second only the answers are sent, and the number is logged:
+a strategy that has gone wild must not keep the others waiting, nor fill the disk."""
+
 Reply = Callable[[Message], None]
 """The way back to whoever asked, even when it is no longer the owner of its strategy."""
 
@@ -43,6 +47,8 @@ class Gate:
         self._account = account
         self._sender = sender
         self._rate = OrderRate()
+        self._denials = OrderRate()
+        self._denials_unkept = 0
         self.epochs: dict[StrategyId, int] = {}
         self.flattening: set[tuple[StrategyId, str]] = set()
 
@@ -101,12 +107,21 @@ class Gate:
         reply(OrderCancelRejected(**self._fields(command.client_order_id, command.strategy_id, order), text=text))
 
     def cancel_all(self, command: CancelAllOrders) -> bool:
-        """Cancel a strategy's orders, one by one; False for a stale epoch."""
+        """Cancel a strategy's orders, one by one, but not the closing order of a flatten; False for a stale epoch."""
         if command.fencing_epoch != self.epochs.get(command.strategy_id):
             return False
         for order in self._account.table.open_orders(command.strategy_id, command.symbol):
-            self._sender.request_cancel(order)
+            if order.purpose is not Purpose.EXIT:
+                self._sender.request_cancel(order)
         return True
+
+    def sweep(self) -> None:
+        """Tell of the denials that were answered only; call a few times a second."""
+        count, self._denials_unkept = self._denials_unkept, 0
+        if count:
+            self._account.log.error("orders_denied_unkept", count=count)
+            text = f"{count} further orders were denied within a second; they are counted, not kept"
+            self._account.context.alert("orders_denied_unkept", Severity.ERROR, text, count=count)
 
     def _commit_intent(self, order: Order) -> bool:
         """One commit before the frame; False when it failed, and then nothing may be sent."""
@@ -136,6 +151,12 @@ class Gate:
         account = self._account
         order = self._new_order(command, Purpose.STRATEGY)
         order.status = OrderStatus.DENIED
+        if self._denials.recent(self._now_s()) >= DENIALS_KEPT_PER_SECOND:
+            self._denials_unkept += 1
+            account.table.counts[OrderStatus.DENIED] += 1
+            reply(OrderDenied(**account.event_fields(order), code=refusal.code, text=refusal.text))
+            return
+        self._denials.note(self._now_s())
         order.text = f"{refusal.code}: {refusal.text}"
         order.fencing_epoch = min(order.fencing_epoch, JOURNALLED_INTEGER_MAX)
         fits = abs(order.quantity) <= JOURNALLED_INTEGER_MAX and order.fencing_epoch >= 0
@@ -167,7 +188,7 @@ class Gate:
             limits=account.limits,
             trading_state=account.trading_state,
             connected=account.connected and self._sender.link.session is not None,
-            reconciling=account.reconciling,
+            reconciling=account.reconciling or account.is_ending,
             journal_writable=not account.journal.failed,
             paused=command.strategy_id in account.pauses,
             flattening=(command.strategy_id, command.symbol) in self.flattening,

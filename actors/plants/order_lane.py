@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from actors.lanes import LaneServer, Peer
 from actors.plants.order_account import Account
 from actors.plants.order_gate import Gate
@@ -15,26 +17,39 @@ from nightdesk.messages import (
     Message,
     ModifyOrder,
     OrderDenied,
+    OrderReport,
     PauseChanged,
     QueryOrder,
     StrategyHello,
     StrategyId,
     StrategyWelcome,
     SubmitOrder,
+    TradingState,
+    encode,
 )
 
 STRATEGY_BUFFER_MAX = 10_000
 """Events that wait for a strategy that does not read; one more and its lane is closed: it comes back with a hello."""
 
+WELCOME_BYTES_MAX = 32_768
+"""Of packed orders in one welcome: half of what a packet of the lane holds."""
+
+NO_EPOCH = -2
+"""No strategy ever has this fencing epoch."""
+
 _NO_ORDER = ClientOrderId("")
+_Command = SubmitOrder | ModifyOrder | CancelOrder | CancelAllOrders | Flatten
 
 
 class OrderLane:
     """Fences strategies by epoch: a new hello makes every command of the former process stale."""
 
-    def __init__(self, path: str, *, on_flatten: Callable[[StrategyId, str], None]) -> None:
+    def __init__(
+        self, path: str, *, on_flatten: Callable[[StrategyId, str], None], on_hello: Callable[[StrategyId], None]
+    ) -> None:
         self._peers: dict[StrategyId, Peer] = {}
         self._on_flatten = on_flatten
+        self._on_hello = on_hello
         self._account: Account | None = None
         self._gate: Gate | None = None
         self._server = LaneServer(
@@ -74,6 +89,9 @@ class OrderLane:
         def reply(answer: Message) -> None:
             _send(peer, answer)
 
+        if isinstance(message, _Command) and self._peers.get(message.strategy_id) is not peer:
+            # Not the process that said hello last for this strategy: no epoch that it kept or guessed helps it.
+            message = msgspec.structs.replace(message, fencing_epoch=NO_EPOCH)
         match message:
             case StrategyHello():
                 self._welcome(peer, message, account, gate)
@@ -97,6 +115,12 @@ class OrderLane:
         """Tell a strategy that the operator paused or resumed it."""
         self.publish(strategy_id, PauseChanged(strategy_id=strategy_id, paused=paused, reason=reason))
 
+    def drop(self, strategy_id: StrategyId) -> None:
+        """End the lane of a strategy whose process is gone for good, with whatever it has left unread."""
+        peer = self._peers.pop(strategy_id, None)
+        if peer is not None:
+            peer.close()
+
     def _welcome(self, peer: Peer, hello: StrategyHello, account: Account, gate: Gate) -> None:
         if all(strategy.name != hello.strategy_id for strategy in account.settings.strategies):
             account.log.warning("lane_strategy_unknown", strategy_id=hello.strategy_id, peer_pid=peer.pid)
@@ -108,25 +132,41 @@ class OrderLane:
         self._peers[hello.strategy_id] = peer
         if former is not None and former is not peer:
             former.close()
-        _send(
-            peer,
-            StrategyWelcome(
-                strategy_id=hello.strategy_id,
-                fencing_epoch=epoch,
-                paused=hello.strategy_id in account.pauses,
-                trading_permitted=account.permission().permitted,
-                orders=tuple(order.report() for order in account.table.open_orders(hello.strategy_id)),
-                positions=account.ledger.reports(hello.strategy_id),
-            ),
+        *parts, last = _parts([order.report() for order in account.table.open_orders(hello.strategy_id)])
+        welcome = StrategyWelcome(
+            strategy_id=hello.strategy_id,
+            fencing_epoch=epoch,
+            paused=hello.strategy_id in account.pauses,
+            trading_permitted=account.permission().permitted,
+            orders=last,
+            positions=account.ledger.reports(hello.strategy_id),
         )
+        for part in parts:
+            _send(peer, msgspec.structs.replace(welcome, orders=part, positions=(), more=True))
+        _send(peer, welcome)
+        self._on_hello(hello.strategy_id)
         account.log.info("strategy_welcomed", strategy_id=hello.strategy_id, fencing_epoch=epoch, strategy_pid=peer.pid)
 
     def _flatten(self, command: Flatten, account: Account, gate: Gate, reply: Callable[[Message], None]) -> None:
-        if command.fencing_epoch == gate.epochs.get(command.strategy_id):
+        if command.fencing_epoch != gate.epochs.get(command.strategy_id):
+            account.log.warning("command_stale", strategy_id=command.strategy_id, command="Flatten")
+            text = "flatten: stale fencing epoch"
+            reply(_denied(command.strategy_id, command.symbol, account, Denial.EPOCH_STALE, text))
+            return
+        code = None
+        if account.trading_state is TradingState.HALTED:
+            code, text = Denial.STATE_HALTED, "trading is HALTED"
+        elif command.strategy_id in account.pauses:
+            code, text = Denial.STATE_PAUSED, "the strategy is paused"
+        if code is None:
             self._on_flatten(command.strategy_id, command.symbol)
             return
-        account.log.warning("command_stale", strategy_id=command.strategy_id, command="Flatten")
-        reply(_denied(command.strategy_id, command.symbol, account, Denial.EPOCH_STALE, "flatten: stale fencing epoch"))
+        # Its cancels pass; a new order, be it a closing one, only the operator may send now.
+        gate.cancel_all(
+            CancelAllOrders(strategy_id=command.strategy_id, fencing_epoch=command.fencing_epoch, symbol=command.symbol)
+        )
+        text = f"flatten: {text}; orders are canceled, the position stays"
+        reply(_denied(command.strategy_id, command.symbol, account, code, text))
 
     def _query(self, query: QueryOrder, account: Account, reply: Callable[[Message], None]) -> None:
         order = account.find(query.client_order_id)
@@ -148,6 +188,20 @@ def _send(peer: Peer, message: Message) -> None:
     except LaneError:
         # Nothing may be missing in the middle: without the lane the strategy starts over from a whole picture.
         peer.close()
+
+
+def _parts(reports: list[OrderReport]) -> list[tuple[OrderReport, ...]]:
+    """Orders cut into pieces that fit a packet each; at least one piece."""
+    parts: list[list[OrderReport]] = [[]]
+    size = 0
+    for report in reports:
+        length = len(encode(report))
+        if size + length > WELCOME_BYTES_MAX and parts[-1]:
+            parts.append([])
+            size = 0
+        parts[-1].append(report)
+        size += length
+    return [tuple(part) for part in parts]
 
 
 def _denied(

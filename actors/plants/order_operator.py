@@ -116,7 +116,7 @@ class Operator:
         account.pauses[strategy_id] = reason
         canceled = 0
         if settings.on_pause == "cancel_entries":
-            entries = [order for order in account.table.open_orders(strategy_id) if not order.protective]
+            entries = account.entries(strategy_id)
             canceled = len(entries)
             for order in entries:
                 self._sender.request_cancel(order)

@@ -16,7 +16,7 @@ from nightdesk.errors import InvariantError, LinkError
 from nightdesk.messages import OrderModifyRejected, OrderStatus, Severity, TimeInForce
 from nightdesk.rithmic import orders as wire
 from nightdesk.rithmic.session import PlantSession, RequestRefused
-from nightdesk.trading.broker import BrokerUpdate
+from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate, UpdateKind
 from nightdesk.trading.order import Operation, Order
 from nightdesk.trading.order_transitions import Step
 
@@ -68,6 +68,8 @@ class Reconciler:
         self._again = False
         self._buffer: list[BrokerUpdate] | None = None
         self._seen: set[str] = set()
+        self._unplaced: list[BrokerUpdate] = []
+        """Images of finished orders that nobody here knows, until an execution makes one of them known."""
         self._not_found = 0
         self._in_doubt = 0
 
@@ -95,13 +97,16 @@ class Reconciler:
 
     def on_update(self, update: BrokerUpdate) -> None:
         """Every report passes here: images at once, live ones after the lists that are being read."""
-        self._seen.add(update.venue_order_id)
+        if not (update.is_snapshot and update.kind is UpdateKind.FILLED):
+            # A replayed execution says that the order filled once, not that it still works.
+            self._seen.add(update.venue_order_id)
         if self._buffer is not None and not update.is_snapshot:
             if len(self._buffer) >= BUFFER_MAX:
                 raise InvariantError(f"more than {BUFFER_MAX} reports while the broker's lists are read")
             self._buffer.append(update)
             return
-        self._account.on_update(update)
+        if self._account.on_update(update) is None and update.is_snapshot and update.kind in COMPLETIONS:
+            self._unplaced.append(update)
 
     async def _run(self, session: PlantSession) -> None:
         clock = self._account.context.clock
@@ -123,7 +128,7 @@ class Reconciler:
                 alerts.pop(0)
                 self._alert_unsettled(unsettled, waited_s)
             attempts = max(1, self._policy.attempts - 1)
-            await asyncio.sleep(self._policy.retry_s if unsettled is None else self._policy.span_s / attempts)
+            await asyncio.sleep(self._policy.span_s / attempts if unsettled else self._policy.retry_s)
         self._task = None
         self._finish(clock.monotonic_s() - started_s)
 
@@ -131,6 +136,7 @@ class Reconciler:
         """Read both lists; False when an answer failed and so proves nothing."""
         account = self._account
         self._seen.clear()
+        self._unplaced.clear()
         self._buffer = []
         try:
             await session.request(wire.SHOW_ORDERS, account_id=account.account_id)
@@ -147,6 +153,9 @@ class Reconciler:
             return False
         finally:
             self._drain()
+        for update in self._unplaced:
+            account.on_update(update)
+        self._unplaced.clear()
         return True
 
     def _replay_start_s(self) -> int:

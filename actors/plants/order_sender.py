@@ -7,9 +7,11 @@ shows. An order whose fate is unknown is in doubt and belongs to the reconciliat
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from actors.plants import order_events as events
 from actors.plants.order_account import Account
 from nightdesk.errors import LinkError
 from nightdesk.messages import (
+    ClientOrderId,
     Denial,
     OrderCancelRejected,
     OrderDenied,
@@ -43,6 +45,8 @@ class Sender:
         self.link = link
         self._account = account
         self._request_reconcile = request_reconcile
+        self._suspects: dict[ClientOrderId, float] = {}
+        """Orders whose cancel was refused, and when they should be over at the latest if that is because they end."""
         account.after_update = self.pump
         account.cancel_resurrected = self._cancel_resurrected
 
@@ -74,6 +78,9 @@ class Sender:
             return
         order.cancel_wanted = True
         self.pump(order)
+        if order.cancel_wanted:
+            # It waits for the broker's id, another answer or the link, and a restart must not forget it.
+            self._account.commit(order)
 
     def pump(self, order: Order) -> None:
         """Send a cancel that waited, if nothing else of the order is in flight and the broker's id is known."""
@@ -115,9 +122,15 @@ class Sender:
             text = f"no answer to {operation.value.lower()} within {ANSWER_TIMEOUT_S:g} s"
             if operation is Operation.SUBMIT:
                 self._account.doubt(order, text)
-            elif operation is Operation.CANCEL:
-                order.cancel_wanted = True
+            else:
+                order.cancel_wanted |= operation is Operation.CANCEL
+                fields = events.order_fields(order)
+                self._account.log.error("answer_overdue", **fields, operation=operation.value)
+                self._account.context.alert(
+                    "answer_overdue", Severity.ERROR, f"{order.client_order_id}: {text}", **fields
+                )
             self._request_reconcile(f"{order.client_order_id}: {text}")
+        self._sweep_suspects(now_s)
 
     def link_lost(self) -> None:
         """What was in flight has no answer any more."""
@@ -132,7 +145,8 @@ class Sender:
         account = self._account
         session = self.link.session
         try:
-            if session is None:
+            if session is None or not self._is_unsent(order):
+                # The link was lost between the commit and this turn, and may even be back: it is another one.
                 raise NotSentError("the link was lost")
             route = session.trade_routes.get(order.exchange, "")
             await session.send(wire.NEW_ORDER, **wire.new_order_fields(order, route))
@@ -150,12 +164,14 @@ class Sender:
                 # A report that overtook the return of the send has told more than this event would.
                 account.publish(message)
 
+    def _is_unsent(self, order: Order) -> bool:
+        return order.status is OrderStatus.INITIALIZED
+
     def _deny_unsent(self, order: Order, text: str) -> None:
         """Nothing left this process, so the order is over and may not come back."""
         account = self._account
         order.operation = None
-        if order.status is not OrderStatus.INITIALIZED:
-            # The loss of the link was noticed first and made it doubtful: the reconciliation ends it.
+        if order.status not in (OrderStatus.INITIALIZED, OrderStatus.UNKNOWN):
             return
         account.table.step(order, Step.DENY)
         order.text = f"{Denial.STATE_DISCONNECTED}: {text}"
@@ -189,8 +205,12 @@ class Sender:
     def _on_new_order_answer(self, order: Order, answer: wire.OrderAnswer) -> None:
         if order.operation is Operation.SUBMIT and (answer.is_refused or answer.venue_order_id):
             order.operation = None
-        if answer.is_refused:
+        if answer.is_refused and order.venue_order_id is None:
             self._account.end(order, Step.REJECT, answer.text)
+            return
+        if answer.is_refused:
+            # The broker has reported on the order before and now refuses it: its lists decide which of them holds.
+            self._request_reconcile(f"{order.client_order_id}: refused after it was reported: {answer.text}")
             return
         if answer.venue_order_id and order.venue_order_id is None and order.status is not OrderStatus.DENIED:
             self._account.table.bind(order, answer.venue_order_id)
@@ -211,11 +231,20 @@ class Sender:
 
     def _on_cancel_refused(self, order: Order, text: str) -> None:
         order.operation = None
+        self._suspects[order.client_order_id] = self._now_s() + ANSWER_TIMEOUT_S
         if not self._account.table.step(order, Step.CANCEL_REFUSED):
             return
         message = OrderCancelRejected(**self._account.event_fields(order), text=text)
         self._account.commit(order, message)
         self._account.tell(order, message)
+
+    def _sweep_suspects(self, now_s: float) -> None:
+        """A cancel is refused because the order is over, as a rule; one that stays open may be a mistake of ours."""
+        for client_order_id in [key for key, due_s in self._suspects.items() if now_s >= due_s]:
+            del self._suspects[client_order_id]
+            order = self._account.table.get(client_order_id)
+            if order is not None and not order.is_final:
+                self._request_reconcile(f"{client_order_id}: its cancel was refused and it is still {order.status}")
 
     def _cancel_resurrected(self, order: Order) -> None:
         if order.venue_order_id is not None:

@@ -5,10 +5,13 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from actors.base import Body, Context
 from actors.lanes import LaneClient, Peer, lane_path
 from actors.strategies.history import HistoryDesk
-from actors.strategies.loading import checked_parameters, load_strategy_class
+from actors.strategies.loading import load_strategy_class
+from actors.strategies.printing import Printing
 from nightdesk.errors import ConfigurationError, InvariantError
 from nightdesk.messages import (
     ChildId,
@@ -50,6 +53,7 @@ from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms
 from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.runner import StrategyRunner
+from nightdesk.trading.strategy_class import checked_parameters, mistyped_callbacks
 
 TICKER = ChildId("plants/ticker")
 ORDER = ChildId("plants/order")
@@ -102,18 +106,23 @@ class StrategyBody(Body):
         self._wake: asyncio.TimerHandle | None = None
         self._runner: StrategyRunner | None = None
         self._welcomed = False
+        self._welcome_orders: tuple[OrderReport, ...] = ()
         self._market_handlers: dict[type[Message], Callable[..., None]] = {}
         self._order_handlers: dict[type[Message], Callable[..., None]] = {}
         self._market = self._client(TICKER, "market", self._market_open, self._on_market, self._market_lost)
         self._order = self._client(ORDER, "order", self._order_open, self._on_order, self._order_lost)
         self._history = self._client(HISTORY, "history", self._history_open, self._on_history, self._history_lost)
+        self._printing = Printing(context.log.bind(strategy_id=self._section.name), context.clock)
         self._history_desk = HistoryDesk(self._section.name, self._history.send, lambda: _is_open(self._history))
 
     async def start(self) -> None:
         section, settings, clock = self._section, self._run.settings, self.context.clock
         base = Path(self._run.config_file).parent
+        self._printing.begin()
         strategy_class = load_strategy_class(section.strategy_class, section.path, base)
         parameters = checked_parameters(strategy_class, section.parameters)
+        for method, meant in mistyped_callbacks(strategy_class).items():
+            self.context.log.warning("callback_unknown", strategy_id=section.name, method=method, meant=meant)
         is_simulated = settings.mode == "sim" and settings.exchange is not None
         speed = settings.exchange.speed if settings.mode == "sim" and settings.exchange is not None else 1.0
         runner = StrategyRunner(
@@ -141,6 +150,7 @@ class StrategyBody(Body):
         self._history_desk.close()
         for lane in (self._market, self._history, self._order):
             await lane.close()
+        self._printing.end()
 
     def receive(self, origin: ChildId, message: Message) -> None:
         if isinstance(message, QueryStatus):
@@ -236,6 +246,7 @@ class StrategyBody(Body):
         self._lost(TICKER)
 
     def _order_open(self, peer: Peer) -> None:
+        self._welcome_orders = ()
         peer.send(
             StrategyHello(
                 strategy_id=StrategyId(self._section.name),
@@ -250,6 +261,11 @@ class StrategyBody(Body):
         self._lost(ORDER)
 
     def _on_welcome(self, welcome: StrategyWelcome) -> None:
+        orders = self._welcome_orders + welcome.orders
+        self._welcome_orders = orders if welcome.more else ()
+        if welcome.more:
+            return
+        welcome = msgspec.structs.replace(welcome, orders=orders)
         runner = self._started_runner()
         runner.on_welcome(welcome)
         self._welcomed = True

@@ -1,15 +1,13 @@
-"""Imports a user's strategy class and checks its parameters, in the strategy's own process only."""
+"""Imports a user's strategy class, in the strategy's own process only."""
 
 import importlib
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-
-from pydantic import BaseModel, ValidationError
+from typing import cast
 
 from nightdesk.errors import StrategyError
 from nightdesk.trading.strategy import Strategy
+from nightdesk.trading.strategy_class import class_fault
 
 
 def load_strategy_class(reference: str, path: str | None, base: Path) -> type[Strategy]:
@@ -34,22 +32,7 @@ def load_strategy_class(reference: str, path: str | None, base: Path) -> type[St
     found = getattr(module, class_name, None)
     if found is None:
         raise StrategyError(f"{module_name} has no class {class_name}; mend the name after the colon")
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
-        raise StrategyError(f"{reference} is not derived from nightdesk.Strategy; write class {class_name}(Strategy)")
-    return found
-
-
-def checked_parameters(strategy_class: type[Strategy], parameters: Mapping[str, object]) -> object:
-    """An instance of the class's ``Parameters``, or the mapping itself, read-only, where it declares none."""
-    model = strategy_class.Parameters
-    if model is None:
-        return MappingProxyType(dict(parameters))
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise StrategyError(f"{strategy_class.__name__}.Parameters must be derived from nightdesk.StrategyParameters")
-    try:
-        return model.model_validate(dict(parameters))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"parameters.{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()
-        )
-        raise StrategyError(f"{strategy_class.__name__}: {faults}") from None
+    fault = class_fault(reference, found)
+    if fault:
+        raise StrategyError(fault)
+    return cast(type[Strategy], found)

@@ -14,6 +14,7 @@ from nightdesk.settings.folders import CONTROL_SOCKET, Folders
 TIMEOUT_S = 15.0
 """Longer than any deadline at the other end, so that its answer, not our impatience, is what the operator sees."""
 ANSWER_BYTES_MAX = 16_000_000
+REQUEST_BYTES_MAX = 60_000
 _PART_BYTES = 65_536
 
 
@@ -26,7 +27,11 @@ def request(
     socket belongs to somebody else, ``LinkError`` where no answer came.
     """
     given = {key: value for key, value in (arguments or {}).items() if value is not None}
-    line = orjson.dumps({"request_id": token_hex(8), "verb": verb, "arguments": given}) + b"\n"
+    # What the command line held may be no valid text; it then arrives with question marks.
+    plain = {key: _valid(value) if isinstance(value, str) else value for key, value in given.items()}
+    line = orjson.dumps({"request_id": token_hex(8), "verb": verb, "arguments": plain}) + b"\n"
+    if len(line) > REQUEST_BYTES_MAX:
+        raise ConfigurationError(f"{verb}: more than {REQUEST_BYTES_MAX} bytes of arguments; shorten them")
     answer = orjson.loads(_exchange(folders, line, timeout_s))
     if not answer["ok"]:
         raise ConfigurationError(answer["error"])
@@ -47,9 +52,9 @@ def _exchange(folders: Folders, line: bytes, timeout_s: float) -> bytes:
                     break
                 received += part
         except FileNotFoundError:
-            raise ConfigurationError(f"no system is running for {folders.name} (no socket at {path})") from None
+            raise ConfigurationError(_nobody(folders, f"no socket at {path}")) from None
         except ConnectionRefusedError:
-            raise ConfigurationError(f"no system is running for {folders.name} (nobody listens at {path})") from None
+            raise ConfigurationError(_nobody(folders, f"nobody listens at {path}")) from None
         except PermissionError:
             raise CredentialsError(f"the system {folders.name} belongs to another user ({path})") from None
         except TimeoutError:
@@ -59,3 +64,12 @@ def _exchange(folders: Folders, line: bytes, timeout_s: float) -> bytes:
     if not received.endswith(b"\n"):
         raise LinkError(f"{folders.name} ended the connection without an answer; look at its log")
     return bytes(received)
+
+
+def _nobody(folders: Folders, why: str) -> str:
+    mend = f"start it with: python run.py --config {folders.config_file}, or name its file with --config"
+    return f"no system is running for {folders.name} ({why}); {mend}"
+
+
+def _valid(text: str) -> str:
+    return text.encode(errors="replace").decode()

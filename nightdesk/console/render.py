@@ -1,5 +1,7 @@
 """Answers as tables and trees for a person; what a program reads is ``--json``."""
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +12,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from nightdesk.console.durations import text_of
+from nightdesk.errors import ConfigurationError
 
-WIDTH_WITHOUT_TERMINAL = 160
+WIDTH_WITHOUT_TERMINAL = 200
 _STATE_STYLES = {"running": "green", "parked": "bold red", "unknown": "red", "paused": "yellow", "restarting": "yellow"}
 
 
@@ -20,7 +23,26 @@ def show(renderable: RenderableType) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
-    console.print(renderable)
+    with console.capture() as captured:
+        console.print(renderable)
+    write(captured.get().removesuffix("\n"))
+
+
+def write(text: str) -> None:
+    """Write one text to standard output and make sure that it has left."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise ConfigurationError(f"standard output cannot be written ({error.strerror}); mend where it goes") from None
+
+
+def discard_output() -> None:
+    """Let the interpreter's last flush go nowhere: it would complain about an output that is broken already."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def status(result: dict[str, Any]) -> RenderableType:
@@ -45,12 +67,31 @@ def tree(result: dict[str, Any]) -> RenderableType:
     return _tree(result["children"], _node)
 
 
-def planned_tree(children: Sequence[dict[str, Any]]) -> RenderableType:
-    """The tree that a configuration would start; each child with ``id`` and ``what``."""
-    return _tree(
-        children,
-        lambda child: Text.assemble(child["id"].partition("/")[2] or child["id"], ("  " + child["what"], "dim")),
-    )
+def planned_tree(root: dict[str, Any], children: Sequence[dict[str, Any]]) -> RenderableType:
+    """The tree that a configuration would start; of each supervisor its strategy, of each child its policy."""
+    return _tree(children, _planned, label=Text.assemble("root  ", (_strategy(root), "dim")))
+
+
+def spec(result: dict[str, Any]) -> RenderableType:
+    """One child's spec, a line for each field."""
+    table = _table(result["id"], "field,value")
+    for name, value in result.items():
+        if name == "branch":
+            table.add_row("as supervisor", _strategy(value))
+        elif name == "children":
+            table.add_row("children", ", ".join(value) or "none")
+        elif name != "id":
+            table.add_row(name, "infinity" if value is None else str(value))
+    return table
+
+
+def branches(result: Sequence[dict[str, Any]]) -> RenderableType:
+    """Supervisors with the four counts and their direct children."""
+    parts: list[RenderableType] = []
+    for branch in result:
+        counts = "  ".join(f"{name} {count}" for name, count in branch["counts"].items())
+        parts += [Text.assemble((branch["id"], "bold"), "   ", counts), _children(branch["children"], title="")]
+    return Group(*parts)
 
 
 def orders(result: Sequence[dict[str, Any]]) -> RenderableType:
@@ -101,8 +142,8 @@ def done(result: dict[str, Any]) -> RenderableType:
     return Text(result.get("text") or "done")
 
 
-def _children(children: Sequence[dict[str, Any]]) -> Table:
-    table = _table("children", "id,kind,pid,incarnation,state,restarts,up", numbers="pid,incarnation,restarts,up")
+def _children(children: Sequence[dict[str, Any]], title: str = "children") -> Table:
+    table = _table(title, "id,kind,pid,incarnation,state,restarts,up", numbers="pid,incarnation,restarts,up")
     for child in children:
         table.add_row(
             child["id"], child["kind"], str(child["pid"] or ""), str(child["incarnation"]), _state(child["state"]),
@@ -134,8 +175,12 @@ def _strategies(strategies: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def _tree(children: Sequence[dict[str, Any]], node: Callable[[dict[str, Any]], RenderableType]) -> Tree:
-    root = Tree("root")
+def _tree(
+    children: Sequence[dict[str, Any]],
+    node: Callable[[dict[str, Any]], RenderableType],
+    label: RenderableType = "root",
+) -> Tree:
+    root = Tree(label)
     branches: dict[str, Tree] = {}
     for child in children:
         parent = branches.get(child["id"].partition("/")[0], root)
@@ -146,8 +191,39 @@ def _tree(children: Sequence[dict[str, Any]], node: Callable[[dict[str, Any]], R
 def _node(child: dict[str, Any]) -> RenderableType:
     text = Text.assemble(f"{_short(child['id'])}  ", _state(child["state"]))
     if child["pid"]:
-        text.append(f"  pid {child['pid']}, up {text_of(child['uptime_s'])}, {child['restarts']} restarts", "dim")
+        text.append(f"  pid {child['pid']}, up {text_of(child['uptime_s'])}", "dim")
+    text.append(f"  incarnation {child['incarnation']}, {child['restarts']} restarts", "dim")
     return text
+
+
+def _planned(child: dict[str, Any]) -> RenderableType:
+    text = Text(f"{_short(child['id'])}  ")
+    if "branch" in child:
+        text.append(f"{_strategy(child['branch'])}; as root's child: ", "dim")
+    else:
+        text.append(f"{child['body']}  ", "dim")
+    return text.append(_policy(child))
+
+
+def _strategy(branch: dict[str, Any]) -> str:
+    return f"{branch['strategy'].lower()}, gives up beyond {branch['intensity']} restarts in {branch['period_s']:g} s"
+
+
+def _policy(child: dict[str, Any]) -> str:
+    """In one line: restart type and budget, then the times."""
+    budget = "no budget of its own"
+    if child["intensity"] is not None:
+        budget = f"{child['intensity']} restarts in {child['period_s']:g} s, then {child['on_give_up']}"
+    backoff = "no backoff"
+    if child["backoff_initial_s"]:
+        backoff = f"backoff {child['backoff_initial_s']:g} to {child['backoff_max_s']:g} s"
+    times = [("stop", "shutdown_s"), ("start", "start_timeout_s"), ("watchdog", "watchdog_s")]
+    parts = [f"{name} {_seconds(child[key])}" for name, key in times]
+    return ", ".join([child["restart"].lower(), budget, backoff, *parts])
+
+
+def _seconds(value: float | None) -> str:
+    return "infinity" if value is None else f"{value:g} s"
 
 
 def _short(child_id: str) -> str:

@@ -10,9 +10,10 @@ from rich.console import RenderableType
 
 from nightdesk.console import render
 from nightdesk.console.client import request
-from nightdesk.errors import LinkError
-from nightdesk.settings.folders import Folders, is_locked
+from nightdesk.errors import ConfigurationError, LinkError, NightdeskError
+from nightdesk.settings.folders import Folders
 from nightdesk.settings.load import DEFAULT_CONFIG, load_folders
+from nightdesk.settings.locks import is_locked
 
 ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help=f"The configuration file (default {DEFAULT_CONFIG}).")
@@ -24,14 +25,24 @@ OneStrategyArgument = Annotated[
     str | None, typer.Argument(metavar="[ID]", help="A strategy; without it, the whole account.")
 ]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the log and the journal.")]
-LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="The newest N rows (at most 2000).")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=2000, help="The newest N rows (at most 2000).")
+]
+BranchArgument = Annotated[
+    str | None, typer.Argument(metavar="[BRANCH]", help="root, services, plants or strategies; without it, all.")
+]
 
+WAIT_MAX_S = 86_400
 _POLL_S = 0.1
 
 
 def config_of(context: typer.Context, config: str | None) -> str:
     """The file named with the verb, else the one named before it, else the default."""
-    return config or context.obj or DEFAULT_CONFIG
+    named = config if config is not None else context.obj
+    if named == "":
+        # An unset variable in somebody's script must not fall back to another system.
+        raise ConfigurationError("--config: the name is empty; name a file")
+    return named or DEFAULT_CONFIG
 
 
 def status(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -75,13 +86,53 @@ def resume(
 
 
 def restart(
-    context: typer.Context, child_id: ChildArgument, config: ConfigOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    child_id: ChildArgument,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait until it runs.")] = 10.0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Restart one process, or revive one that is parked; a strategy's code is loaded afresh.
+    """Restart one process, or revive one that is parked or terminated; a strategy's code is loaded afresh.
 
     Example: python run.py restart strategies/sma_es
     """
-    _ask(context, config, as_json, "restart", {"id": child_id}, render.done)
+    folders = load_folders(config_of(context, config))
+    wait_s = _checked_wait(wait)
+    before = _child(folders, child_id) if wait_s else None
+    result = request(folders, "restart", {"id": child_id})
+    if before is not None:
+        result["text"] = _wait_until_it_runs(folders, before, wait_s)
+    _print(result, as_json, render.done)
+
+
+def terminate(
+    context: typer.Context, child_id: ChildArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Stop one process, or a branch, and keep it stopped until restart.
+
+    Example: python run.py terminate strategies/sma_es
+    """
+    _ask(context, config, as_json, "terminate", {"id": child_id}, render.done)
+
+
+def children(
+    context: typer.Context, branch: BranchArgument = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """List and count the children of each supervisor, or of one.
+
+    Example: python run.py children plants
+    """
+    _ask(context, config, as_json, "children", {"id": branch}, render.branches)
+
+
+def spec(
+    context: typer.Context, child_id: ChildArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show how a child is restarted, stopped and given up on, as its supervisor has it.
+
+    Example: python run.py spec plants/ticker
+    """
+    _ask(context, config, as_json, "spec", {"id": child_id}, render.spec)
 
 
 def orders(
@@ -174,10 +225,41 @@ def stop(
     Example: python run.py stop
     """
     folders = load_folders(config_of(context, config))
+    wait_s = _checked_wait(wait)
     result = request(folders, "stop", {"reason": reason})
-    if wait > 0:
-        _wait_for_end(folders, wait)
+    if wait_s:
+        _wait_for_end(folders, wait_s)
     _print(result, as_json, render.done)
+
+
+def _checked_wait(wait_s: float) -> float:
+    if not 0 <= wait_s <= WAIT_MAX_S:
+        raise ConfigurationError(f"--wait: expected 0 to {WAIT_MAX_S} seconds, not {wait_s}")
+    return wait_s
+
+
+def _child(folders: Folders, child_id: str) -> dict[str, Any] | None:
+    """The child as the tree has it now; None where there is none of that name."""
+    found = {child["id"]: child for child in request(folders, "tree")["children"]}
+    return found.get(child_id) or found.get(f"strategies/{child_id}")
+
+
+def _wait_until_it_runs(folders: Folders, before: dict[str, Any], timeout_s: float) -> str:
+    """A child that is restarted may fail to: its new code may not even load."""
+    name, waiter = before["id"], Event()
+    for _ in range(round(timeout_s / _POLL_S)):
+        try:
+            now = _child(folders, name)
+        except NightdeskError:
+            # Control, or the branch it is in, may be what is being restarted.
+            now = None
+        if now is not None and now["incarnation"] > before["incarnation"]:
+            if now["state"] == "running":
+                return f"{name} runs: pid {now['pid']}, incarnation {now['incarnation']}"
+            if now["state"] in ("parked", "stopped"):
+                raise LinkError(f"{name} is {now['state']}: it did not stay up; look for its errors in the log")
+        waiter.wait(_POLL_S)
+    raise LinkError(f"{name} does not run within {timeout_s:g} s; look at tree and at the log")
 
 
 def _wait_for_end(folders: Folders, timeout_s: float) -> None:
@@ -202,7 +284,7 @@ def _ask(
 
 def _print(result: Any, as_json: bool, rendered: Callable[[Any], RenderableType]) -> None:
     if as_json:
-        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+        render.write(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
     else:
         render.show(rendered(result))
 
@@ -212,7 +294,10 @@ VERBS: dict[str, Callable[..., None]] = {
     "tree": tree,
     "pause": pause,
     "resume": resume,
+    "children": children,
+    "spec": spec,
     "restart": restart,
+    "terminate": terminate,
     "orders": orders,
     "positions": positions,
     "fills": fills,

@@ -174,11 +174,82 @@ class OperatorFlatten(Message, frozen=True, kw_only=True):
 
 
 class RestartChild(Message, frozen=True, kw_only=True):
-    """Restart a child (or revive a parked one); carried out by its supervisor."""
+    """Restart a child (or revive a parked one); carried out by its supervisor.
+
+    One that runs is stopped and started again, unless ``running_too`` is False, which is OTP's ``restart_child``.
+    """
 
     request_id: str
     reply_to: ChildId
     child_id: ChildId
+    running_too: bool = True
+
+
+class TerminateChild(Message, frozen=True, kw_only=True):
+    """Stop a child and keep it stopped until ``RestartChild``; its spec stays. Of a stopped child it changes nothing.
+
+    Carried out by its supervisor; answered with ``CommandResult`` (``not_found: ID`` for a child that is not there).
+    """
+
+    request_id: str
+    reply_to: ChildId
+    child_id: ChildId
+
+
+class QuerySpec(Message, frozen=True, kw_only=True):
+    """Ask a child's supervisor for its spec: ``SpecReport``, or ``CommandResult`` (not ok, ``not_found: ID``)."""
+
+    request_id: str
+    reply_to: ChildId
+    child_id: ChildId
+
+
+class SpecReport(Message, frozen=True, kw_only=True):
+    """The answer to ``QuerySpec``: the fields of the ``ChildSpec`` as a JSON object, without its opaque ``config``.
+
+    Of a child that is a supervisor, ``children`` (ids in start order) and ``branch`` (its own ``strategy``,
+    ``intensity`` and ``period_s``) are added.
+    """
+
+    request_id: str
+    spec_json: bytes
+
+
+class AddChild(Message, frozen=True, kw_only=True):
+    """OTP's ``start_child``, for programs: addressed to a supervisor, which adds the child at the end of its list.
+
+    ``spec`` is a packed ``ChildSpec``. Answered with ``CommandResult`` when the child has started or failed to. The
+    child is lost when its supervisor restarts.
+    """
+
+    request_id: str
+    reply_to: ChildId
+    spec: bytes
+
+
+class DeleteChild(Message, frozen=True, kw_only=True):
+    """OTP's ``delete_child``, for programs: forget a child that is stopped; answered with ``CommandResult``."""
+
+    request_id: str
+    reply_to: ChildId
+    child_id: ChildId
+
+
+class CountChildren(Message, frozen=True, kw_only=True):
+    """Ask a supervisor how many children it has; answered with ``ChildCounts``."""
+
+    request_id: str
+    reply_to: ChildId
+
+
+class ChildCounts(Message, frozen=True, kw_only=True):
+    """OTP's four numbers; ``active`` children have acknowledged their start and have a process."""
+
+    request_id: str
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
 
 
 class StopSystem(Message, frozen=True, kw_only=True):

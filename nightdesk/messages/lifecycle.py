@@ -36,7 +36,19 @@ class StartChild(Message, frozen=True, kw_only=True):
 
 
 class Started(Message, frozen=True, kw_only=True):
-    """The child is ready to receive; it does not mean that a link is up."""
+    """The child is ready to receive; it does not mean that a link is up.
+
+    ``info`` is what the body wants whoever asked for its start to know (OTP's extra start information).
+    """
+
+    child_id: ChildId
+    incarnation: int
+    pid: int
+    info: str = ""
+
+
+class Ignored(Message, frozen=True, kw_only=True):
+    """Instead of ``Started``: the child does not want to run, and ends. Its spec stays, it is not restarted."""
 
     child_id: ChildId
     incarnation: int
@@ -72,6 +84,14 @@ class Down(Message, frozen=True, kw_only=True):
     error_message: str = ""
     traceback: str = ""
     exit_code: int | None = None
+
+
+class ChildParked(Message, frozen=True, kw_only=True):
+    """A child's budget of restarts is spent and it was set aside; sent to the ``park_notify`` of its spec."""
+
+    child_id: ChildId
+    restarts: int
+    reason: str
 
 
 class ChildReport(Message, frozen=True, kw_only=True):

@@ -221,7 +221,10 @@ class StrategyHello(Message, frozen=True, kw_only=True):
 
 
 class StrategyWelcome(Message, frozen=True, kw_only=True):
-    """The order plant's answer: the fencing epoch, whether the strategy is paused, and what it owns."""
+    """The order plant's answer: the fencing epoch, whether the strategy is paused, and what it owns.
+
+    Orders that do not fit one packet come in several welcomes, one after the other; ``more`` is set in all but the last.
+    """
 
     strategy_id: StrategyId
     fencing_epoch: int
@@ -229,6 +232,7 @@ class StrategyWelcome(Message, frozen=True, kw_only=True):
     trading_permitted: bool
     orders: tuple[OrderReport, ...]
     positions: tuple[PositionReport, ...]
+    more: bool = False
 
 
 class PauseChanged(Message, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ The sequences that the decoding rests on are captured ones (a market order, a ca
 read in the mildest way: an undocumented completion ends the order, an undocumented report moves nothing.
 """
 
+import math
 from typing import Any, Final
 
 import msgspec
@@ -199,11 +200,16 @@ def _kind_351(message: Any) -> tuple[UpdateKind, str]:
 
 def _kind_352(message: Any) -> tuple[UpdateKind, str]:
     text = message.report_text or message.text
-    if message.notify_type == ExchangeNotify.FILL and message.fill_id and message.fill_size:
+    if message.notify_type == ExchangeNotify.FILL and _is_execution(message):
         return UpdateKind.FILLED, text
     if message.is_snapshot:
         return _kind_of_image(message), text
     return _REPORTED.get(message.notify_type, UpdateKind.NOTE), text
+
+
+def _is_execution(message: Any) -> bool:
+    """A fill that can be booked. One that cannot still tells its totals: the execution is missing and is asked for."""
+    return bool(message.fill_id) and message.fill_size > 0 and math.isfinite(message.fill_price)
 
 
 def _kind_of_image(message: Any) -> UpdateKind:
@@ -227,7 +233,7 @@ def _order_type(message: Any) -> OrderType:
 def _price(message: Any, name: str) -> float | None:
     # The library's classes have no presence for scalars: zero and absent are the same, so zero is never trusted.
     value = float(getattr(message, name))
-    return None if value in (0.0, PRICE_PLACEHOLDER) else value
+    return None if value in (0.0, PRICE_PLACEHOLDER) or not math.isfinite(value) else value
 
 
 def _timestamp(message: Any) -> int:

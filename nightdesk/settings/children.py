@@ -2,6 +2,7 @@
 
 from nightdesk.messages import ChildId
 from nightdesk.settings.models import Settings
+from nightdesk.settings.supervision import PlantSupervision
 
 BRANCHES = ("services", "plants", "strategies")
 PLANTS = ("order", "pnl", "ticker", "history")
@@ -37,3 +38,15 @@ def supervisor_of(child_id: str) -> str:
     """The id of the supervisor that has this child."""
     branch = child_id.partition("/")[0]
     return branch if branch != child_id else "root"
+
+
+def plant_policy(settings: Settings, child_id: str) -> PlantSupervision:
+    """How a plant is restarted: what the tree says of it alone, else what is said of all plants."""
+    own: PlantSupervision | None = getattr(settings.supervision.plants, child_id.rpartition("/")[2])
+    return settings.plant_supervision if own is None else own
+
+
+def exchange_policy(settings: Settings) -> PlantSupervision:
+    """How the embedded exchange is restarted."""
+    own = settings.supervision.exchange
+    return settings.plant_supervision if own is None else own

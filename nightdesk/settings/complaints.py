@@ -10,10 +10,12 @@ from pydantic_core import ErrorDetails
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.settings.models import Settings
+from nightdesk.settings.section import NAME_PATTERN
 from nightdesk.settings.yaml_source import KeyPath, YamlSource, is_secret
 
+NAME_MEND = "must be 1 to 32 lower-case letters, digits and underscores, a letter first"
 _PATTERNS = {
-    r"^[a-z][a-z0-9_]{0,31}$": "must be 1 to 32 lower-case letters, digits and underscores, a letter first",
+    NAME_PATTERN: NAME_MEND,
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "must be module:Class, such as my_strategies.cross:Cross",
     r"^[A-Z0-9]{1,16}$": "must be 1 to 16 capital letters and digits, such as ESZ6",
     r"^[A-Z]{1,12}$": "must be 1 to 12 capital letters, such as CME",
@@ -24,6 +26,7 @@ _KINDS = {
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
+    "invalid-json-value": "must be text (put it in quotes), a number, true or false, a list or a mapping",
     "list_type": "must be a list (lines that begin with -)",
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
@@ -33,7 +36,10 @@ _KINDS = {
 
 def first_complaint(source: YamlSource, error: ValidationError) -> ConfigurationError:
     """The complaint that stands first in the file (what is missing: last) in one line, and the number of the others."""
-    placed = [(_locate(source, item["loc"]), item) for item in error.errors(include_url=False)]
+    placed = [
+        (_locate(source, item["loc"], is_missing=item["type"] == "missing"), item)
+        for item in error.errors(include_url=False)
+    ]
     # A mistyped key is the cause of a missing one, so that what is missing comes last.
     placed.sort(key=lambda pair: (pair[1]["type"] == "missing", source.line(pair[0])))
     path, item = placed[0]
@@ -46,11 +52,12 @@ def known_keys(path: KeyPath) -> list[str]:
     return sorted({field.alias or name for model in _models_at(path) for name, field in model.model_fields.items()})
 
 
-def _locate(source: YamlSource, location: tuple[int | str, ...]) -> KeyPath:
+def _locate(source: YamlSource, location: tuple[int | str, ...], *, is_missing: bool) -> KeyPath:
     # Pydantic puts the tag of a union into the location; what the file does not have is not part of the path.
     path: KeyPath = ()
     for position, key in enumerate(location):
-        if (*path, key) in source.lines or position == len(location) - 1:
+        is_missing_key = is_missing and position == len(location) - 1
+        if (*path, key) in source.lines or is_missing_key:
             path = (*path, key)
     return path
 
@@ -70,6 +77,8 @@ def _text(path: KeyPath, item: ErrorDetails, *, hidden: bool) -> str:
         return "has no kind; add kind: synthetic or kind: replay"
     elif kind == "value_error":
         return str(context["error"])
+    elif kind == "string_too_short":
+        return "must not be empty; write a value, or remove the key"
     elif kind == "too_short":
         return f"must have at least {context['min_length']} entry; add one"
     else:

@@ -1,6 +1,5 @@
-"""The folders of state: where they are by default, how they are created, and the lock that one run holds on them."""
+"""The folders of state: where they are by default, and how they are created."""
 
-import fcntl
 import os
 import stat
 from collections.abc import Mapping
@@ -11,10 +10,8 @@ from nightdesk.errors import ConfigurationError
 
 RUNTIME_DIR_BYTES_MAX = 80
 """A socket's path is limited to 108 bytes by the kernel; this leaves enough for the longest name."""
-LOCK_FILE = "lock"
 CONTROL_SOCKET = "control.sock"
 """Where control listens, in ``runtime_dir``."""
-_PID_BYTES_MAX = 32
 
 
 class Folders(NamedTuple):
@@ -32,7 +29,12 @@ def default_state_dir(name: str, environ: Mapping[str, str]) -> Path:
         return Path(environ["STATE_DIRECTORY"].split(":")[0]) / name
     if environ.get("XDG_STATE_HOME"):
         return Path(environ["XDG_STATE_HOME"]) / "nightdesk" / name
-    return Path("~/.local/state/nightdesk").expanduser() / name
+    try:
+        return Path("~/.local/state/nightdesk").expanduser() / name
+    except RuntimeError:
+        raise ConfigurationError(
+            "state_dir: this user has no home folder (HOME is not set); set state_dir in the configuration"
+        ) from None
 
 
 def default_runtime_dir(name: str, environ: Mapping[str, str]) -> Path:
@@ -67,48 +69,8 @@ def prepare_folder(key: str, path: Path) -> None:
         raise ConfigurationError(f"{key}: {path} belongs to user {status.st_uid}; set {key} to a folder of your own")
     if status.st_mode & 0o022:
         raise ConfigurationError(f"{key}: others may write to {path}; run: chmod 700 {path}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"{key}: {path} cannot be written to; make it so, or set another {key}")
     exchangeable = parent.st_mode & 0o022 and not parent.st_mode & stat.S_ISVTX
     if parent.st_uid not in (os.geteuid(), 0) or exchangeable:
         raise ConfigurationError(f"{key}: others may rename {path}, since they may write to {path.parent}; set another")
-
-
-class FolderLock:
-    """Held from start to end of a run; the kernel releases it however the process ends."""
-
-    def __init__(self, folder: str, name: str) -> None:
-        """Take the lock; raises ``ConfigurationError`` naming the process that holds it."""
-        path = Path(folder) / LOCK_FILE
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be opened ({error.strerror}); mend its owner and mode") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._descriptor, _PID_BYTES_MAX, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise ConfigurationError(
-                f"{name} is running already (process {holder} holds {folder}/{LOCK_FILE}); "
-                "stop it first, or give this configuration another name"
-            ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Let the next run begin."""
-        os.close(self._descriptor)
-
-
-def is_locked(folder: str) -> bool:
-    """Whether a run still holds the folder."""
-    try:
-        descriptor = os.open(Path(folder) / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -1,6 +1,7 @@
 """From a YAML file to a ``RunConfiguration``; every fault is one line that names file, line, key and the mend."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nightdesk.errors import ConfigurationError
-from nightdesk.settings.complaints import first_complaint
+from nightdesk.settings.complaints import NAME_MEND, first_complaint
 from nightdesk.settings.folders import (
     RUNTIME_DIR_BYTES_MAX,
     Folders,
@@ -20,6 +21,7 @@ from nightdesk.settings.folders import (
 from nightdesk.settings.models import Exchange, Settings
 from nightdesk.settings.rules import complaints
 from nightdesk.settings.runtime import RunConfiguration
+from nightdesk.settings.section import NAME_PATTERN
 from nightdesk.settings.strategy_check import ClassToCheck, check_classes
 from nightdesk.settings.yaml_source import SECRET_PATHS, KeyPath, YamlSource
 
@@ -42,14 +44,25 @@ _FOLDER_KEYS: tuple[KeyPath, ...] = (("name",), ("state_dir",), ("runtime_dir",)
 def find_config(name: str | Path) -> Path:
     """The file as named, else (a bare name, or the default) the one in the repository's ``config/``."""
     path = Path(name)
-    if path.exists():
+    # What exists but cannot be looked at is complained of where it is read.
+    if os.path.lexists(path) or _is_hidden(path):
         return path
     bare = len(path.parts) == 1
-    if (bare or str(path) == DEFAULT_CONFIG) and (CONFIG_FOLDER / path.name).exists():
+    if (bare or str(path) == DEFAULT_CONFIG) and os.path.exists(CONFIG_FOLDER / path.name):
         found = CONFIG_FOLDER / path.name
         return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
     places = f"neither as given nor in {CONFIG_FOLDER}" if bare else "there is no such file"
     raise ConfigurationError(f"{path}:1: file: not found ({places}); name a file with --config FILE")
+
+
+def _is_hidden(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def load_settings(
@@ -60,7 +73,7 @@ def load_settings(
     source = YamlSource(file, environ)
     _check_armed(source, environ)
     source.check_defined()
-    _resolve_paths(source.tree, file.resolve().parent)
+    _resolve_paths(source, file.resolve().parent)
     try:
         settings = Settings.model_validate(source.tree)
     except ValidationError as error:
@@ -85,13 +98,15 @@ def load_folders(path: str | Path, *, environ: Mapping[str, str] = os.environ) -
     file = find_config(path)
     source = YamlSource(file, environ)
     source.check_defined(_FOLDER_KEYS)
-    _resolve_paths(source.tree, file.resolve().parent)
+    _resolve_paths(source, file.resolve().parent)
     values: dict[str, str | None] = {}
     for key in ("name", "state_dir", "runtime_dir"):
         value = source.tree.get(key)
-        if not isinstance(value, str | None) or (key == "name" and not value):
+        if not isinstance(value, str | None) or value == "" or (key == "name" and value is None):
             raise source.error((key,), "must be text; mend it or copy the line from config/sim.yaml")
         values[key] = value
+    if not re.fullmatch(NAME_PATTERN, str(values["name"])):
+        raise source.error(("name",), NAME_MEND)
     return _folders(source, file, str(values["name"]), values["state_dir"], values["runtime_dir"], environ)
 
 
@@ -111,20 +126,29 @@ def _check_armed(source: YamlSource, environ: Mapping[str, str]) -> None:
     raise source.error(("armed",), f"{text}, and set {names} in the environment" if names else text)
 
 
-def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+def _resolve_paths(source: YamlSource, folder: Path) -> None:
     for pattern in _PATH_KEYS:
-        for mapping in _mappings_at(tree, pattern[:-1]):
+        for path, mapping in _mappings_at(source.tree, pattern[:-1], ()):
             value = mapping.get(pattern[-1])
             if isinstance(value, str) and value:
-                mapping[pattern[-1]] = str(Path(os.path.normpath(folder / Path(value).expanduser())))
+                mapping[pattern[-1]] = _resolved(source, (*path, pattern[-1]), value, folder)
 
 
-def _mappings_at(node: Any, pattern: tuple[str, ...]) -> list[dict[str, Any]]:
+def _resolved(source: YamlSource, key: KeyPath, value: str, folder: Path) -> str:
+    try:
+        return os.path.normpath(folder / Path(value).expanduser())
+    except RuntimeError:
+        raise source.error(key, f"{value} names no home folder that is known; write the whole path") from None
+
+
+def _mappings_at(node: Any, pattern: tuple[str, ...], path: KeyPath) -> list[tuple[KeyPath, dict[str, Any]]]:
     if not pattern:
-        return [node] if isinstance(node, dict) else []
-    if pattern[0] == "*":
-        return [found for item in node for found in _mappings_at(item, pattern[1:])] if isinstance(node, list) else []
-    return _mappings_at(node.get(pattern[0]), pattern[1:]) if isinstance(node, dict) else []
+        return [(path, node)] if isinstance(node, dict) else []
+    key, rest = pattern[0], pattern[1:]
+    if key == "*":
+        items = enumerate(node) if isinstance(node, list) else ()
+        return [found for index, item in items for found in _mappings_at(item, rest, (*path, index))]
+    return _mappings_at(node.get(key), rest, (*path, key)) if isinstance(node, dict) else []
 
 
 def _folders(
@@ -148,6 +172,8 @@ def _folders(
 def _check_strategies(source: YamlSource, settings: Settings) -> None:
     if not settings.strategies:
         return
-    classes = [ClassToCheck(strategy.strategy_class, strategy.path) for strategy in settings.strategies]
+    classes = [
+        ClassToCheck(strategy.strategy_class, strategy.path, strategy.parameters) for strategy in settings.strategies
+    ]
     for fault in check_classes(classes):
-        raise source.error(("strategies", fault.position, "class"), fault.text)
+        raise source.error(("strategies", fault.position, *fault.key), fault.text)

@@ -1,19 +1,19 @@
 """The configuration as strict, frozen models; every key a file may hold, its unit and its limits."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-"""A name that becomes part of a path in the tree: lower case, digits and underscores, at most 32 characters."""
+from nightdesk.settings.section import Name as Name
+from nightdesk.settings.section import Seconds as Seconds
+from nightdesk.settings.section import Section as Section
+from nightdesk.settings.supervision import PlantSupervision, SupervisionTree
+from nightdesk.settings.supervision import Supervision as Supervision
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+"""A file or folder; a relative one is relative to the configuration file's folder."""
 
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are refused, values are not coerced, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+CONTRACTS_MAX = 1_000_000
 
 
 class Secret(Section):
@@ -23,7 +23,7 @@ class Secret(Section):
     """
 
     env: str | None = None
-    file: str | None = None
+    file: Path | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -32,25 +32,12 @@ class Secret(Section):
         return self
 
 
-class Supervision(Section):
-    """How a child is restarted: more than ``intensity`` restarts in ``period_s`` and its supervisor gives up on it."""
-
-    intensity: Annotated[int, Field(ge=0, le=1000)] = 5
-    period_s: Seconds = 60.0
-    shutdown_s: Seconds = 5.0
-    start_timeout_s: Seconds = 20.0
-    watchdog_s: Seconds = 10.0
-    backoff_initial_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    backoff_max_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    on_give_up: Literal["park", "escalate"] = "park"
-
-
 class Gateway(Section):
     """The R|Protocol gateway to log in to; ``url`` must be wss:// (ws:// only on loopback)."""
 
     url: str
     system_name: str
-    ca_file: str | None = None
+    ca_file: Path | None = None
     app_name: str = "nightdesk"
     app_version: str = "0.1.0"
     connect_timeout_s: Seconds = 10.0
@@ -81,21 +68,25 @@ class Instrument(Section):
 class Risk(Section):
     """The account's limits before each order; quantities in contracts, positions as a worst case per symbol."""
 
-    max_order_quantity: Annotated[int, Field(ge=1)]
-    max_position: Annotated[int, Field(ge=1)]
-    max_open_orders: Annotated[int, Field(ge=1)]
-    max_orders_per_second: Annotated[int, Field(ge=1)]
+    max_order_quantity: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    max_position: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    max_open_orders: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    max_orders_per_second: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
 
 
 class Strategy(Section):
-    """One strategy: its class as ``module:Class``, where to find it, and what it trades."""
+    """One strategy: its class as ``module:Class``, where to find it, and what it trades.
+
+    ``last_will`` is what becomes of its orders and positions when it is parked (its budget of restarts is spent).
+    """
 
     name: Name
     strategy_class: Annotated[str, Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    path: str | None = None
+    path: Path | None = None
     symbols: Annotated[list[str], Field(min_length=1)]
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, JsonValue] = {}
     on_pause: Literal["keep", "cancel_entries"] = "cancel_entries"
+    last_will: Literal["keep", "cancel_entries", "flatten"] = "cancel_entries"
     supervision: Supervision = Supervision()
 
 
@@ -136,7 +127,7 @@ class SyntheticSource(Section):
     """Seeded order flow around a moving price. ``ticks_per_second`` is the mean rate of events at speed 1."""
 
     kind: Literal["synthetic"]
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     ticks_per_second: Annotated[float, Field(gt=0, le=20_000)] = 20.0
     start_price: Annotated[float, Field(gt=0)] = 5000.0
 
@@ -148,9 +139,9 @@ class ReplaySource(Section):
     """
 
     kind: Literal["replay"]
-    path: str
+    path: Path
     symbol: str
-    limit: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 class ExchangeUser(Section):
@@ -174,14 +165,17 @@ class Exchange(Section):
 
 
 class Settings(Section):
-    """A whole configuration file."""
+    """A whole configuration file.
+
+    ``on_system_give_up`` is what becomes of all orders and positions when the system ends with code 6.
+    """
 
     name: Name
     mode: Literal["sim", "paper", "live"]
     armed: bool = False
     account: str | None = None
-    state_dir: str | None = None
-    runtime_dir: str | None = None
+    state_dir: Path | None = None
+    runtime_dir: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     gateway: Gateway | None = None
     credentials: Credentials | None = None
@@ -192,5 +186,7 @@ class Settings(Section):
     strategies: list[Strategy] = []
     alerts: list[AlertChannel] = []
     exchange: Exchange | None = None
-    plant_supervision: Supervision = Supervision(on_give_up="escalate", intensity=10, period_s=60.0)
+    plant_supervision: PlantSupervision = PlantSupervision()
+    supervision: SupervisionTree = SupervisionTree()
+    on_system_give_up: Literal["keep", "cancel", "flatten"] = "cancel"
     shutdown_deadline_s: Seconds = 20.0

@@ -1,10 +1,12 @@
 """What one key alone cannot tell: rules between keys, each with its own complaint."""
 
+import difflib
 import ipaddress
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from nightdesk.settings.alert_events import ALERT_EVENTS
 from nightdesk.settings.models import ReplaySource, Settings
 from nightdesk.settings.yaml_source import KeyPath
 
@@ -17,6 +19,7 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
     yield from _gateway(settings)
     yield from _names(settings)
     yield from _instruments(settings)
+    yield from _events(settings)
     yield from _files(settings)
 
 
@@ -76,21 +79,33 @@ def _instruments(settings: Settings) -> Iterator[Complaint]:
     known = ", ".join(sorted(symbols))
     for index, strategy in enumerate(settings.strategies):
         for place, symbol in enumerate(strategy.symbols):
+            path: KeyPath = ("strategies", index, "symbols", place)
             if symbol not in symbols:
-                path: KeyPath = ("strategies", index, "symbols", place)
                 yield path, f"{symbol} is not among the instruments ({known}); add it there or mend it here"
+            elif symbol in strategy.symbols[:place]:
+                yield path, f"{symbol} is given twice; remove one of them"
     source = settings.exchange.source if settings.exchange else None
     if isinstance(source, ReplaySource) and source.symbol not in symbols:
         text = f"{source.symbol} is not among the instruments ({known}); add it there or mend it here"
         yield ("exchange", "source", "symbol"), text
 
 
+def _events(settings: Settings) -> Iterator[Complaint]:
+    for index, channel in enumerate(settings.alerts):
+        for place, event in enumerate(channel.events):
+            if event == "*" or event in ALERT_EVENTS:
+                continue
+            near = difflib.get_close_matches(event, ALERT_EVENTS, n=1, cutoff=0.6)
+            mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(ALERT_EVENTS))}"
+            yield ("alerts", index, "events", place), f"{event[:40]} is no alert; {mend}"
+
+
 def _files(settings: Settings) -> Iterator[Complaint]:
-    if settings.gateway and settings.gateway.ca_file and not Path(settings.gateway.ca_file).is_file():
-        yield ("gateway", "ca_file"), f"{settings.gateway.ca_file} does not exist; mend the path or remove the key"
+    if settings.gateway and settings.gateway.ca_file and not os.path.isfile(settings.gateway.ca_file):
+        yield ("gateway", "ca_file"), f"{settings.gateway.ca_file} is not a file; mend the path or remove the key"
     source = settings.exchange.source if settings.exchange else None
-    if isinstance(source, ReplaySource) and not Path(source.path).is_file():
-        yield ("exchange", "source", "path"), f"{source.path} does not exist; mend the path of the recorded tape"
+    if isinstance(source, ReplaySource) and not os.path.isfile(source.path):
+        yield ("exchange", "source", "path"), f"{source.path} is not a file; mend the path of the recorded tape"
     for index, strategy in enumerate(settings.strategies):
-        if strategy.path is not None and not Path(strategy.path).is_dir():
+        if strategy.path is not None and not os.path.isdir(strategy.path):
             yield ("strategies", index, "path"), f"{strategy.path} is not a folder; name the folder the module is in"

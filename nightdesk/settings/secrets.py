@@ -63,7 +63,9 @@ def _open_checked(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise CredentialsError(f"the secret file {path} cannot be opened ({error.strerror})") from None
+        raise CredentialsError(
+            f"the secret file {path} cannot be opened ({error.strerror}); mend the path, or create it: mode 0600"
+        ) from None
     status = os.fstat(descriptor)
     fault = None
     if not stat.S_ISREG(status.st_mode):

@@ -27,6 +27,12 @@ SECRET_PATHS: tuple[tuple[str, ...], ...] = (
 """Where a secret stands: there ``${VARIABLE}`` is kept as a reference and never read while loading."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+"""A number such as 1e-3, which YAML 1.1 takes for text."""
+_AMBIGUOUS = re.compile(r"[-+]?(0[0-9_]+|0b[01_]+|0o[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+"""What YAML 1.1 reads as a number to another base (010 is 8, 1:30 is 90): nobody means that in this file."""
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+"""Characters that neither a path nor JSON can hold."""
 
 
 def dotted(path: KeyPath) -> str:
@@ -43,6 +49,21 @@ def is_secret(path: KeyPath) -> bool:
         len(pattern) == len(path) and all(want in ("*", have) for want, have in zip(pattern, path, strict=True))
         for pattern in SECRET_PATHS
     )
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML composes by recursion; this stops it before the interpreter's own limit does."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEPTH_MAX:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"nested more than {DEPTH_MAX} deep", problem_mark=mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class YamlSource:
@@ -83,17 +104,21 @@ class YamlSource:
 
     def _parse(self, path: Path) -> None:
         try:
-            payload = path.read_bytes()
+            with path.open("rb") as file:
+                # A device or a pipe may never end.
+                payload = file.read(FILE_BYTES_MAX + 1)
         except IsADirectoryError:
             raise ConfigurationError(f"{self.file}:1: file: this is a folder; name a YAML file") from None
         except OSError as error:
             raise ConfigurationError(
                 f"{self.file}:1: file: cannot be read ({error.strerror}); check its mode"
             ) from None
+        except ValueError:
+            raise ConfigurationError("file: its name contains a zero byte; name a YAML file") from None
         if len(payload) > FILE_BYTES_MAX:
             raise ConfigurationError(f"{self.file}:1: file: over {FILE_BYTES_MAX} bytes; this is no configuration")
         try:
-            loader = yaml.SafeLoader(payload.decode())
+            loader = _Loader(payload.decode())
             root = loader.get_single_node()
         except UnicodeDecodeError:
             raise ConfigurationError(f"{self.file}:1: file: is not UTF-8 text; save it as UTF-8") from None
@@ -114,7 +139,7 @@ class YamlSource:
             mend = "a ${VARIABLE} within { } or [ ] needs quotes, or a line of its own"
         return ConfigurationError(f"{self.file}:{line}: file: is not valid YAML ({problem}); {mend}")
 
-    def _value(self, loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath) -> Any:
+    def _value(self, loader: _Loader, node: yaml.Node, path: KeyPath) -> Any:
         self._nodes += 1
         self.lines.setdefault(path, node.start_mark.line + 1)
         if self._nodes > NODES_MAX or len(path) > DEPTH_MAX:
@@ -126,12 +151,12 @@ class YamlSource:
         assert isinstance(node, yaml.ScalarNode)
         return self._secret(node, path) if is_secret(path) else self._scalar(loader, node, path)
 
-    def _mapping(self, loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+    def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise self.error(path, f"line {line}: a key must be one word")
+                raise ConfigurationError(f"{self.file}:{line}: {dotted(path)}: a key must be one word; mend this line")
             key = key_node.value
             here = (*path, key)
             if key in result:
@@ -152,12 +177,14 @@ class YamlSource:
         # The value itself is never repeated: it may be the real secret.
         raise self.error(path, "a secret must not stand here in clear text; write ${VARIABLE} or {file: PATH}")
 
-    def _scalar(self, loader: yaml.SafeLoader, node: yaml.ScalarNode, path: KeyPath) -> Any:
+    def _scalar(self, loader: _Loader, node: yaml.ScalarNode, path: KeyPath) -> Any:
         text = node.value
         for name in _VARIABLE.findall(text):
             if not self._environ.get(name):
                 self.undefined.append((path, name))
                 return text
+        if _UNUSABLE.search(text):
+            raise self.error(path, "contains a zero byte or half a character; remove it")
         if "${" in _VARIABLE.sub("", text):
             raise self.error(path, "${ without a variable's name; write ${NAME} with letters, digits and underscores")
         replaced = _VARIABLE.sub(lambda match: self._environ[match[1]], text)
@@ -167,6 +194,10 @@ class YamlSource:
             plain = node.style is None
             tag = loader.resolve(yaml.ScalarNode, replaced, (plain, not plain))  # type: ignore[no-untyped-call]
             node = yaml.ScalarNode(tag, replaced, node.start_mark, node.end_mark, node.style)
+        if node.style is None and _AMBIGUOUS.fullmatch(node.value):
+            raise self.error(path, f"{node.value[:40]} is ambiguous; write a plain decimal number, or put it in quotes")
+        if node.style is None and _EXPONENT.fullmatch(node.value):
+            return float(node.value)
         try:
             return loader.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:

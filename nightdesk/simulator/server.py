@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import os
 from types import TracebackType
 from typing import Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from nightdesk.errors import ConfigurationError
 from nightdesk.simulator.certificates import Certificates
 from nightdesk.simulator.engine import Exchange
 from nightdesk.simulator.gateway import receive
@@ -41,19 +43,13 @@ class ExchangeServer:
         return f"wss://{HOST}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await serve(
-            self._serve_client,
-            HOST,
-            self._port,
-            ssl=self._certificates.server_context,
-            compression=None,
-            max_size=FRAME_BYTES_MAX,
-            # Liveness is the protocol's own heartbeat; clients' pings are answered by the library.
-            ping_interval=None,
-            write_limit=BACKLOG_BYTES_LOW,
-            close_timeout=1.0,
-            logger=_SOCKETS_LOG,
-        )
+        try:
+            self._server = await self._listen()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ConfigurationError(
+                f"exchange.port: {self._port} cannot be listened on ({reason}); set another port, or 0 for any free one"
+            ) from None
         self._port = next(iter(self._server.sockets)).getsockname()[1]
         self._tasks = [
             asyncio.create_task(self._exchange.run_market(), name="market"),
@@ -74,6 +70,21 @@ class ExchangeServer:
     async def run(self) -> None:
         """Until cancelled; raises what the market or the housekeeping raised. The end of a tape is not the end."""
         await asyncio.gather(*self._tasks)
+
+    async def _listen(self) -> Server:
+        return await serve(
+            self._serve_client,
+            HOST,
+            self._port,
+            ssl=self._certificates.server_context,
+            compression=None,
+            max_size=FRAME_BYTES_MAX,
+            # Liveness is the protocol's own heartbeat; clients' pings are answered by the library.
+            ping_interval=None,
+            write_limit=BACKLOG_BYTES_LOW,
+            close_timeout=1.0,
+            logger=_SOCKETS_LOG,
+        )
 
     async def _housekeep(self) -> None:
         while True:

@@ -5,6 +5,7 @@ Pure: no clock, no files. The order plant commits what changed before it tells a
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from nightdesk.errors import InvariantError
 from nightdesk.messages import ClientOrderId, OrderStatus, Side, StrategyId, VenueOrderId
@@ -128,6 +129,9 @@ class OrderTable:
         order.ts_last_ns = max(order.ts_last_ns, update.ts_event_ns)
         if update.total_filled is not None:
             order.reported_filled = max(order.reported_filled, update.total_filled)
+        elif update.kind is UpdateKind.COMPLETE_FILLED:
+            # Filled whole, and no totals: what the executions do not account for is missing, not nothing.
+            order.reported_filled = max(order.reported_filled, order.quantity)
         if update.text and update.kind in _TELLING:
             order.text = update.text
         if update.kind is UpdateKind.FILLED:
@@ -224,6 +228,6 @@ class OrderTable:
         self._finished[order.client_order_id] = None
         surplus = len(self._finished) - self._finished_kept_max
         if surplus > 0:
-            for client_order_id in list(self._finished)[:surplus]:
+            for client_order_id in list(islice(self._finished, surplus)):
                 if self._orders[client_order_id].missing_quantity <= 0:
                     self.forget(client_order_id)

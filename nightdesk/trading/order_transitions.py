@@ -159,6 +159,8 @@ _ROWS: dict[S, dict[Step, S | None]] = {
     },
     S.UNKNOWN: _OVER
     | {
+        # The loss of the link was noticed before it was known that nothing of the order had left.
+        Step.DENY: S.DENIED,
         Step.SEND: S.UNKNOWN,
         Step.DOUBT: S.UNKNOWN,
         Step.REQUEST_CANCEL: S.PENDING_CANCEL,

@@ -149,8 +149,9 @@ _NEEDS_TRIGGER = frozenset(
 
 
 def _invalid(order: SubmitOrder, view: GateView) -> str | None:
-    if not 0 < len(order.client_order_id) <= CLIENT_ORDER_ID_LENGTH_MAX or not order.client_order_id.isascii():
-        return f"client_order_id must have 1 to {CLIENT_ORDER_ID_LENGTH_MAX} ASCII characters"
+    client_order_id = order.client_order_id
+    if not 0 < len(client_order_id) <= CLIENT_ORDER_ID_LENGTH_MAX or not _is_plain(client_order_id):
+        return f"client_order_id must have 1 to {CLIENT_ORDER_ID_LENGTH_MAX} printable ASCII characters"
     if order.quantity < 1:
         return f"quantity {order.quantity} is less than 1"
     for name, value, kinds in (
@@ -164,6 +165,11 @@ def _invalid(order: SubmitOrder, view: GateView) -> str | None:
         if value is not None and view.tick_rules is not None and not _is_price(value, view.tick_rules.tick_size):
             return f"{name} {value} is not a whole number of ticks of {view.tick_rules.tick_size}"
     return None
+
+
+def _is_plain(text: str) -> bool:
+    # It is echoed by the broker and looked for in its lists: nothing on the way may change it.
+    return text.isascii() and text.isprintable()
 
 
 def _is_price(value: float, tick_size: float) -> bool:
