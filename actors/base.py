@@ -37,6 +37,7 @@ from nightdesk.messages import (
     Started,
     decode,
 )
+from nightdesk.printed import divert_prints
 
 __all__ = [
     "ALERTS",
@@ -65,7 +66,7 @@ class GuardedActor(MailActor):
     """Catches everything first, because Thespian runs a handler that raised a second time with the same message."""
 
     def __init__(self) -> None:
-        # First of all, for it closes what the parent process left open, and we are about to open our own.
+        # First of all: until then Thespian's handlers take every signal, and its logger every line.
         take_over(self.request_terminate)
         super().__init__()
         self._failing = False
@@ -103,6 +104,7 @@ class GuardedActor(MailActor):
             child_id=start.child_id,
             incarnation=start.incarnation,
         )
+        divert_prints(get_logger(), SystemClock())
         return start
 
 

@@ -4,6 +4,7 @@ Each base runs the same two actors. One-way times are between two actors' proces
 a round trip is ``ask`` from outside. Memory is the proportional set size: pages that are shared count in shares.
 """
 
+import atexit
 import os
 import statistics
 import subprocess
@@ -16,6 +17,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from thespian.actors import Actor, ActorAddress, ActorSystem
+
+from supervisors.substrate import UnixSystemBase, prepare
+from supervisors.substrate.transport import FOLDER
+from tests.small_system import SmallSystem, supervisor, worker
 
 ROUND_TRIPS = 2_000
 ONE_WAY = 1_000
@@ -122,18 +127,15 @@ def _tcp() -> Any:
 
 
 def _unix() -> Any:
-    from supervisors.substrate import UnixSystemBase, prepare
-    from supervisors.substrate.transport import FOLDER
-
-    capabilities = {FOLDER: prepare(tempfile.mkdtemp(prefix="nd-"))}
+    folder = tempfile.TemporaryDirectory(prefix="nd-")
+    atexit.register(folder.cleanup)
+    capabilities = {FOLDER: prepare(folder.name)}
     base = UnixSystemBase(SimpleNamespace(capabilities=capabilities))
     return ActorSystem(systemBase=base, capabilities=capabilities, transientUnique=True)
 
 
 def system_figures() -> dict[str, str]:
     """Of real supervisors and workers: from a death to the successor's ``Started``, and memory."""
-    from tests.small_system import SmallSystem, supervisor, worker
-
     policy = {"intensity": 10_000, "backoff_initial_s": 0.0, "backoff_max_s": 0.0}
     with tempfile.TemporaryDirectory(prefix="nd-") as folder:
         child = worker("strategies/a", "Quiet", **policy)

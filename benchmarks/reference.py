@@ -29,7 +29,6 @@ class Tape:
 
     trades: Counter[tuple[int, float, int]] = field(default_factory=Counter)
     quotes: Counter[int] = field(default_factory=Counter)
-    gaps: int = 0
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -41,8 +40,6 @@ class Tape:
                 tape.trades[int(first), float(rest[0]), int(rest[1])] += 1
             elif kind == "Q":
                 tape.quotes[int(first) // MICROS] += 1
-            else:
-                tape.gaps += 1
         return tape
 
     def missing_from(self, seen: "Tape") -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nightdesk import DataGap, QuoteTick, Strategy, StrategyParameters, TradeTick
+from nightdesk import QuoteTick, Strategy, StrategyParameters, TradeTick
 
 
 class Witness(Strategy):
@@ -26,9 +26,6 @@ class Witness(Strategy):
 
     def on_quote(self, tick: QuoteTick) -> None:
         self._write(f"Q {tick.ts_event_ns} {tick.bid_price} {tick.ask_price}", tick.ts_recv_ns)
-
-    def on_data_gap(self, gap: DataGap) -> None:
-        self._write(f"G {gap.ts_from_ns} {gap.ts_to_ns} {gap.lost_trades}", 0)
 
     def _write(self, line: str, ts_recv_ns: int) -> None:
         os.write(self._file, f"{ts_recv_ns} {line}\n".encode())

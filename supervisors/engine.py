@@ -32,7 +32,7 @@ from supervisors.events import (
     Tick,
 )
 from supervisors.restarts import FAILED_TO_START, GAVE_UP, GAVE_UP_REASON
-from supervisors.spec import RestartType, Strategy, SupervisorSpec
+from supervisors.spec import GiveUp, RestartType, Strategy, SupervisorSpec
 from supervisors.state import Child, Ending, LastWords, Phase, State
 from supervisors.turn import Turn
 
@@ -122,6 +122,9 @@ def _on_died(turn: Turn, event: ChildDied) -> None:
     if before is None:
         return
     words = before.last_words or LastWords(ExitReason.KILLED)
+    if before.spec.on_give_up is GiveUp.PARK:
+        # What is set aside when it fails, with its siblings going on, cannot end the whole system either.
+        words = replace(words, exit_code=None)
     job = turn.state.job
     bystander = job is not None and before.id in job.stopping
     wanted = turn.stopping or bystander or before.state is ChildState.STOPPING

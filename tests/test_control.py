@@ -35,13 +35,16 @@ from nightdesk.messages import (
     QueryFills,
     QueryOrders,
     QueryPositions,
+    QuerySpec,
     QueryStatus,
     RestartChild,
     SetTradingState,
     Side,
+    SpecReport,
     StopSystem,
     StrategyId,
     StrategyStatus,
+    TerminateChild,
     TradingState,
     TreeStatus,
 )
@@ -95,6 +98,8 @@ class System(FakeContext):
                 return [PositionsReport(request_id=request_id, positions=(position("one"), position("")))]
             case QueryFills(request_id=request_id):
                 return [FillsReport(request_id=request_id, fills=(FILL,))]
+            case QuerySpec(request_id=request_id, child_id=child_id) if not self.refuse:
+                return [SpecReport(request_id=request_id, spec_json=json.dumps({"id": child_id}).encode())]
         request_id = getattr(message, "request_id")  # noqa: B009
         return [CommandResult(request_id=request_id, ok=not self.refuse, text=self.refuse or "carried out")]
 
@@ -302,6 +307,8 @@ def test_commands_reach_those_who_carry_them_out(folder: Path) -> None:
             ("restart", {"id": "services/alerts/log"}, "services", RestartChild),
             ("restart", {"id": "exchange"}, "root", RestartChild),
             ("restart", {"id": "strategies/two"}, "strategies", RestartChild),
+            ("terminate", {"id": "strategies/two"}, "strategies", TerminateChild),
+            ("terminate", {"id": "plants"}, "root", TerminateChild),
             ("stop", {}, "root", StopSystem),
         ):
             answer = await ask(folder, verb, **arguments)
@@ -333,6 +340,12 @@ def test_reports_are_rows_of_json(folder: Path) -> None:
         ("pause", {}, "no such strategy: ''"),
         ("restart", {"id": "plants/none"}, "no such child: 'plants/none'"),
         ("restart", {"id": "root"}, "no such child: 'root'"),
+        ("terminate", {"id": "services/control"}, "nobody could start it again"),
+        ("terminate", {"id": "services"}, "nobody could start it again"),
+        ("children", {"id": "plants/order"}, "no such branch: 'plants/order' (there are root, services, plants, "),
+        ("spec", {"id": "nobody"}, "no such child: 'nobody'"),
+        ("cancel-all", {"id": ""}, "no such strategy: ''"),
+        ("flatten", {"id": ""}, "no such strategy: ''"),
         ("fills", {"limit": 0}, "limit: expected a whole number from 1"),
         ("fills", {"limit": True}, "limit: expected a whole number from 1"),
         ("status", {"verbose": True}, "status takes no argument 'verbose'"),
@@ -351,6 +364,63 @@ def test_words_that_make_no_sense_get_a_clear_error(
         assert system.told == []
 
     play(folder, scene)
+
+
+def test_children_are_listed_and_counted_by_branch(folder: Path) -> None:
+    """Erlang's which_children and count_children, of one supervisor or of all."""
+
+    async def scene(system: System, folder: Path) -> None:
+        system.states = {"plants/pnl": ChildState.PARKED, "plants/ticker": ChildState.STARTING}
+        (plants,) = (await ask(folder, "children", id="plants"))["result"]
+        assert plants["counts"] == {"specs": 4, "active": 2, "supervisors": 0, "workers": 4}
+        assert [child["id"] for child in plants["children"]] == list(children_of("plants", system.settings))
+        branches = (await ask(folder, "children"))["result"]
+        assert [branch["id"] for branch in branches] == ["root", "services", "plants", "strategies"]
+        assert branches[0]["counts"] == {"specs": 4, "active": 4, "supervisors": 3, "workers": 1}
+
+    play(folder, scene)
+
+
+def test_spec_of_a_child_comes_from_its_supervisor(folder: Path) -> None:
+    """Or its words, where it has no such child any more."""
+
+    async def scene(system: System, folder: Path) -> None:
+        assert (await ask(folder, "spec", id="plants/order"))["result"] == {"id": "plants/order"}
+        assert system.told[-1][0] == "plants"
+        system.refuse = "not_found: plants/order"
+        assert (await ask(folder, "spec", id="plants/order"))["error"] == "not_found: plants/order"
+
+    play(folder, scene)
+
+
+def test_a_branch_without_a_process_does_not_delay_the_status(folder: Path) -> None:
+    """Its children are shown in its state; nobody is waited for in vain."""
+
+    async def scene(system: System, folder: Path) -> None:
+        system.silent = {"strategies", "strategies/one", "strategies/two"}
+        system.states = {"strategies": ChildState.STOPPED}
+        begin = asyncio.get_running_loop().time()
+        result = (await ask(folder, "status"))["result"]
+        assert asyncio.get_running_loop().time() - begin < body.QUERY_DEADLINE_S / 2
+        states = {child["id"]: child["state"] for child in result["children"]}
+        assert (states["strategies"], states["strategies/one"]) == ("stopped", "stopped")
+        assert result["strategies"]["strategies/one"]["state"] == "stopped"
+
+    play(folder, scene)
+
+
+def test_audit_that_cannot_be_written_takes_no_command_away(folder: Path) -> None:
+    """On a full disk the operator must still be able to halt; the failure is logged once."""
+    failures: list[str] = []
+    log = AuditLog(folder / "missing" / "control_audit.log", ManualClock(), failures.append)
+    log.open()
+    for _ in range(3):
+        log.write(uid=1, pid=2, verb="halt", arguments={}, result="ok")
+    assert len(failures) == 1
+    (folder / "missing").mkdir()
+    log.write(uid=1, pid=2, verb="halt", arguments={}, result="ok")
+    log.close()
+    assert (folder / "missing" / "control_audit.log").read_text().count("\n") == 1
 
 
 def test_refusal_of_the_order_plant_is_passed_on(folder: Path) -> None:
@@ -514,7 +584,7 @@ def test_every_command_is_audited(folder: Path) -> None:
 def test_audit_goes_on_in_a_new_file_when_one_is_full(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files bound what it takes."""
     monkeypatch.setattr("actors.control.audit.AUDIT_BYTES_MAX", 300)
-    log = AuditLog(folder / "control_audit.log", ManualClock())
+    log = AuditLog(folder / "control_audit.log", ManualClock(), pytest.fail)
     for number in range(6):
         log.write(uid=1, pid=2, verb=f"verb{number}", arguments={}, result="ok")
     log.close()

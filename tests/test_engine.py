@@ -465,6 +465,18 @@ def test_crash_with_an_exit_code_stops_everything_and_passes_the_code_up() -> No
     assert len(tree.of(StartProcess)) == 2
 
 
+def test_exit_code_of_a_child_that_is_parked_is_not_passed_up() -> None:
+    """Ours: a strategy that raises what ends a system, or a channel whose secret has gone, only ends itself."""
+    tree = Tree(parked("a", intensity=0), child("b"))
+    tree.boot()
+    tree.dies("a", LastWords(ExitReason.CRASHED, "CredentialsError", "no such file", exit_code=3))
+    assert not tree.of(Exit)
+    assert tree.state.child(ChildId("a")).state is ChildState.PARKED  # type: ignore[union-attr]
+    tree.feed(StopRequested(None, "end"))
+    tree.dies("b", SHUTDOWN)
+    assert tree.of(Exit)[0].exit_code is None
+
+
 def test_exit_code_after_an_ordered_stop_counts_only_when_the_supervisor_stops() -> None:
     """A plant restarted by hand while HALTED does not end the system; the same plant at the end gives the run its 5."""
     halted = LastWords(ExitReason.SHUTDOWN, exit_code=5)

@@ -113,9 +113,11 @@ def test_crash_loop_is_parked_and_its_siblings_run_on(tmp_path: Path) -> None:
         before = system.wait_started()
         system.wait_for("child_parked", "strategies/a")
         wait_until(lambda: "child_parked" in {line["alert"] for line in system.lines("alert_seen")})
+        (alert,) = [line for line in system.lines("alert_seen") if line["alert"] == "child_parked"]
         exits = system.lines("child_exited", "strategies/a")
         crashes = system.lines("actor_crashed", "strategies/a")
         others = {name: pid for name, pid in system.pids().items() if name != "strategies/a"}
+    assert (alert["about"]["cause"], alert["about"]["restart_count"]) == ("CRASHED (RuntimeError: out of luck)", "2")
     assert [line["reason"] for line in exits] == ["CRASHED"] * 3
     assert exits[0]["error_type"] == "RuntimeError"
     assert "out of luck" in crashes[0]["traceback"]

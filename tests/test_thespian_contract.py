@@ -2,13 +2,14 @@
 
 import inspect
 import logging
-import socket
 from importlib.metadata import version
 
 import thespian.actors
-from thespian.system import actorManager, multiprocCommon, multiprocTCPBase, systemBase, systemCommon, utilis
-from thespian.system.transport import IPBase, TransmitIntent
-from thespian.system.transport.TCPTransport import TCPTransport
+from thespian.system import actorManager, addressManager, multiprocCommon, systemBase, systemCommon, utilis
+from thespian.system.admin import adminCore
+from thespian.system.transport import TransmitIntent
+from thespian.system.transport.asyncTransportBase import asyncTransportBase
+from thespian.system.transport.wakeupTransportBase import wakeupTransportBase
 
 PINNED = "4.0.1"
 
@@ -49,7 +50,6 @@ def test_watch_is_set_from_what_every_call_of_receive_message_returns() -> None:
     """Descriptors are watched only as long as each call returns them; the base class does."""
     handle = _source(actorManager.ActorManager._handleOneMessage)
     assert "self.transport.set_watch(actor_result.filenos if isinstance(actor_result, ThespianWatch) else [])" in handle
-    assert "WatchMessage(watchready)" in _source(TCPTransport._runWithExpiry)
     assert thespian.actors.ThespianWatch([3]).filenos == [3]
     assert thespian.actors.WatchMessage([3]).ready == [3]
 
@@ -67,32 +67,68 @@ def test_actor_process_replaces_logging_and_catches_every_signal() -> None:
     assert start.index("set_signal_handler(each") < start.index("am.run()")
 
 
-def test_admin_is_started_by_the_function_that_we_wrap() -> None:
-    """supervisors.system replaces ``multiprocCommon.startAdmin`` while ``_startAdmin`` runs, and its ``os.fork``."""
+def test_admin_is_started_by_the_method_that_we_replace() -> None:
+    """supervisors.substrate.base does the same steps in the same order, but does not fork away from its starter."""
     assert "mp.Process(target=startAdmin," in _source(multiprocCommon.multiprocessCommon._startAdmin)
+    assert "isinstance(response.message, EndpointConnected)" in _source(multiprocCommon.multiprocessCommon._startAdmin)
     start = _source(multiprocCommon.startAdmin)
-    assert start.count("os.fork()") == 1
-    assert "if os.fork(): sys.exit(0)" in start
-    assert start.index("os.fork()") < start.index("transportClass(endpointPrep)")
-    assert issubclass(multiprocTCPBase.ActorSystemBase, multiprocCommon.multiprocessCommon)
+    steps = (
+        "os.setsid()",
+        "os.fork()",
+        "transportClass(endpointPrep)",
+        "adminClass(transport, adminAddr, capabilities, logDefs,",
+        "admin.addrOfStarter = addrOfStarter",
+        "admin.signalChildDied",
+        "_startLogger(transportClass, transport, admin, capabilities, logDefs,",
+        "admin.run()",
+    )
+    places = [start.index(step) for step in steps]
+    assert places == sorted(places)
+    arguments = ["transportClass", "transport", "admin", "capabilities", "logDefs", "concurrency_context"]
+    assert list(inspect.signature(multiprocCommon._startLogger).parameters) == arguments
 
 
-def test_listeners_bind_to_what_bind_args_says() -> None:
-    """supervisors.system turns ``IPActorAddress.bindArgs`` into a loopback address."""
-    assert "self.socket.bind(*templateAddr.addressDetails.bindArgs)" in _source(TCPTransport.__init__)
-    assert isinstance(inspect.getattr_static(IPBase.IPActorAddress, "bindArgs"), property)
-    address = IPBase.TCPv4ActorAddress(None, 1900, external=("", 1900))
-    assert address.bindname == ("", 1900)
-    assert address.af == socket.AF_INET
+def test_admin_looks_for_the_log_definitions_under_a_wrong_name() -> None:
+    """The reason for ``Admin.logDefs`` in supervisors.substrate.base: without it, a dead logger kills the admin."""
+    assert "self.capabilities, self.logDefs" in _source(multiprocCommon.MultiProcReplicator.childDied)
+    assert "self.logdefs = logdefs" in _source(adminCore.AdminCore.__init__)
+    assert not hasattr(multiprocCommon.MultiProcAdmin, "logDefs")
 
 
-def test_announced_address_can_be_set_to_loopback() -> None:
-    """By the environment variable that the runner sets."""
-    assert "THESPIAN_BASE_IPADDR" in _source(IPBase.IPActorAddress.__init__)
+def test_base_makes_its_transport_and_its_endpoints_as_ours_expects() -> None:
+    """What ``UnixTransport`` is made from in the outside process, in the admin and in every child."""
+    made = _source(multiprocCommon.multiprocessCommon.__init__)
+    assert "self.transportType(ExternalInterfaceTransportInit()," in made
+    assert "system.capabilities, logDefs," in made
+    start = _source(multiprocCommon.MultiProcReplicator._startChildActor)
+    assert "self.transport.prepEndpoint(childAddr, self.capabilities)" in start
+    assert "endpointPrep.addrInst" in start
+    assert "transport = transportClass(endpoint)" in _source(multiprocCommon.startChild)
+    assert "self.transport.external_transport_clone()" in _source(systemBase.ExternalOpsToActors.newPrimaryActor)
 
 
-def test_limits_of_the_outside_interface_are_module_globals() -> None:
-    """The runner shortens them, so that a hung root or admin cannot hold up the end of a run."""
+def test_asynchronous_transport_hands_each_intent_to_the_methods_that_we_define() -> None:
+    """``_canSendNow`` is Thespian's limit over all peers, which we lift; the rest is what a transport must bring."""
+    assert "self._scheduleTransmitActual(transmitIntent" in _source(asyncTransportBase._submitTransmit)
+    assert "transmitIntent.serMsg = self.serializer(transmitIntent)" in _source(asyncTransportBase.scheduleTransmit)
+    prepared = _source(asyncTransportBase._schedulePreparedIntent)
+    assert "if not self._canSendNow():" in prepared
+    assert "while self._canSendNow():" in prepared
+    assert "self._runWithExpiry(incomingHandler)" in _source(wakeupTransportBase._run_subtransport)
+    assert "self.run_time" in _source(wakeupTransportBase._update_runtime)
+
+
+def test_address_of_a_child_is_resolved_by_the_address_manager() -> None:
+    """A local address becomes the child's own when it has announced itself; mail waits until then, in order."""
+    assert "self._managed[details.addressInstanceNum]" in _source(addressManager.ActorAddressManager.exportAddr)
+    waiting = systemCommon.AddressWaitTransmits()
+    waiting.add("child", 1)
+    waiting.add("child", 2)
+    assert waiting.remove_intents_for_address("child") == [1, 2]
+
+
+def test_limits_of_tell_and_shutdown_are_module_globals() -> None:
+    """The reason for ``tell`` and ``shutdown`` of our own: a limit of one system is no business of the module's."""
     assert "MAX_TELL_PERIOD" in _source(systemBase.ExternalOpsToActors.tell)
     assert "MAX_SYSTEM_SHUTDOWN_DELAY" in _source(systemBase.systemBase.shutdown)
 

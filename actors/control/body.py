@@ -55,8 +55,8 @@ from nightdesk.settings.runtime import RunConfiguration
 
 QUERY_DEADLINE_S = 2.0
 COMMAND_DEADLINE_S = 10.0
-TERMINATE_DEADLINE_S = 14.0
-"""A child is given its shutdown time and then the ladder; the console waits a little longer still."""
+SUPERVISOR_DEADLINE_S = 14.0
+"""A child has its time to stop, or to start; the console waits a little longer still."""
 ROWS_DEFAULT = 100
 ROWS_MAX = 2_000
 REASON_LENGTH_MAX = 200
@@ -89,7 +89,7 @@ class ControlBody(Body):
         run = RunConfiguration.from_json(context.config)
         self._settings = run.settings
         self._gatherings: dict[str, _Gathering] = {}
-        self._audit = AuditLog(Path(run.state_dir) / AUDIT_NAME, context.clock)
+        self._audit = AuditLog(Path(run.state_dir) / AUDIT_NAME, context.clock, self._audit_failed)
         path = os.path.join(run.runtime_dir, CONTROL_SOCKET)
         self._server = ControlServer(
             path, handler=self._handle, refusal=self._refused, spawn=context.spawn, log=context.log
@@ -114,6 +114,7 @@ class ControlBody(Body):
         }
 
     async def start(self) -> None:
+        self._audit.open()
         await self._server.start()
 
     async def stop(self) -> None:
@@ -134,6 +135,9 @@ class ControlBody(Body):
         result = reply.error or "ok"
         self._audit.write(uid=caller.uid, pid=caller.pid, verb=request.verb, arguments=request.arguments, result=result)
         return reply
+
+    def _audit_failed(self, text: str) -> None:
+        self.context.log.error("control_audit_failed", reason=text)
 
     def _refused(self, caller: Caller, text: str) -> None:
         self._audit.write(uid=caller.uid, pid=caller.pid, verb="", arguments={}, result=text)
@@ -241,7 +245,7 @@ class ControlBody(Body):
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, self.context.tell, supervisor, question(token_hex(8)))
             return {"text": f"{child_id} is being restarted"}
-        return await self._command(question, supervisor)
+        return await self._command(question, supervisor, SUPERVISOR_DEADLINE_S)
 
     async def _terminate(self, request: Request) -> dict[str, Any]:
         child_id = self._child(request)
@@ -250,7 +254,7 @@ class ControlBody(Body):
         return await self._command(
             lambda request_id: TerminateChild(request_id=request_id, reply_to=self.context.child_id, child_id=child_id),
             ChildId(supervisor_of(child_id)),
-            TERMINATE_DEADLINE_S,
+            SUPERVISOR_DEADLINE_S,
         )
 
     async def _children(self, request: Request) -> list[dict[str, Any]]:

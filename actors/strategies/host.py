@@ -11,7 +11,6 @@ from actors.base import Body, Context
 from actors.lanes import LaneClient, Peer, lane_path
 from actors.strategies.history import HistoryDesk
 from actors.strategies.loading import load_strategy_class
-from actors.strategies.printing import Printing
 from nightdesk.errors import ConfigurationError, InvariantError
 from nightdesk.messages import (
     ChildId,
@@ -112,13 +111,11 @@ class StrategyBody(Body):
         self._market = self._client(TICKER, "market", self._market_open, self._on_market, self._market_lost)
         self._order = self._client(ORDER, "order", self._order_open, self._on_order, self._order_lost)
         self._history = self._client(HISTORY, "history", self._history_open, self._on_history, self._history_lost)
-        self._printing = Printing(context.log.bind(strategy_id=self._section.name), context.clock)
         self._history_desk = HistoryDesk(self._section.name, self._history.send, lambda: _is_open(self._history))
 
     async def start(self) -> None:
         section, settings, clock = self._section, self._run.settings, self.context.clock
         base = Path(self._run.config_file).parent
-        self._printing.begin()
         strategy_class = load_strategy_class(section.strategy_class, section.path, base)
         parameters = checked_parameters(strategy_class, section.parameters)
         for method, meant in mistyped_callbacks(strategy_class).items():
@@ -150,7 +147,6 @@ class StrategyBody(Body):
         self._history_desk.close()
         for lane in (self._market, self._history, self._order):
             await lane.close()
-        self._printing.end()
 
     def receive(self, origin: ChildId, message: Message) -> None:
         if isinstance(message, QueryStatus):

@@ -46,16 +46,22 @@ def prepare(runtime_dir: str) -> str:
     new_path(folder)
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        if not is_served(path):
+        if stat.S_ISSOCK(os.lstat(path).st_mode) and not is_served(path):
             _unlink(path)
     return folder
 
 
 def clear(folder: str) -> None:
-    """Remove the folder with everything in it; for the end of a run, when all its processes are gone."""
+    """Remove the folder and its sockets; for the end of a run, when all its processes are gone.
+
+    What somebody else put there stays, and the folder with it: this is no reason to end badly.
+    """
     for name in os.listdir(folder):
-        _unlink(os.path.join(folder, name))
-    os.rmdir(folder)
+        path = os.path.join(folder, name)
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            _unlink(path)
+    if not os.listdir(folder):
+        os.rmdir(folder)
 
 
 def new_path(folder: str) -> str:

@@ -79,7 +79,7 @@ class Desk(Body):
     async def start(self) -> None:
         self.writers: set[asyncio.StreamWriter] = set()
         path = json.loads(self.context.config)["socket"]
-        self.server = await asyncio.start_unix_server(self._serve, path)
+        self.server = await asyncio.start_unix_server(self._serve, path, limit=8 * 1024 * 1024)
 
     def receive(self, origin: ChildId, message: Message) -> None:
         if isinstance(message, QueryStatus):

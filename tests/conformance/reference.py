@@ -120,6 +120,7 @@ class Reference:
             self._terminate_all("reached_max_restart_intensity")
             return
         place = self.entries.index(entry)
+        failed: Entry | None = None
         match self.strategy:
             case Strategy.ONE_FOR_ONE:
                 failed = self._start_all([entry])

@@ -1,4 +1,4 @@
-"""What a strategy prints becomes log lines: a stray ``print`` must neither tear the log's lines nor flood it."""
+"""What an actor prints becomes log lines: a stray ``print`` in a strategy must neither tear the log nor flood it."""
 
 import io
 import sys
@@ -8,14 +8,17 @@ from structlog.typing import FilteringBoundLogger
 from nightdesk.clocks import Clock
 
 PRINTED_LINES_PER_SECOND_MAX = 20
-"""What is printed beyond this is counted, and the count is logged."""
+"""What is printed beyond this is counted; the count is logged with the first line of a later second."""
 
 PRINTED_LINE_LENGTH_MAX = 1_000
 """Characters of one printed line; a longer one is cut into several."""
 
 
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
+
+
 class PrintedLines(io.TextIOBase):
-    """Stands in for standard output or standard error; each line is one ``strategy_printed`` in the log."""
+    """Stands in for standard output or standard error; each line is one ``printed`` in the log."""
 
     def __init__(self, stream: str, log: FilteringBoundLogger, clock: Clock) -> None:
         super().__init__()
@@ -31,6 +34,10 @@ class PrintedLines(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        """The descriptor beneath, for faulthandler and for programs that a strategy starts."""
+        return _DESCRIPTORS[self._stream]
+
     def write(self, text: str) -> int:
         """Takes any text, at once; what has no line feed yet waits for it."""
         if self._logging:
@@ -45,13 +52,6 @@ class PrintedLines(io.TextIOBase):
                 self._put(line[start : start + PRINTED_LINE_LENGTH_MAX])
         return len(text)
 
-    def finish(self) -> None:
-        """Log what is left."""
-        if self._partial:
-            self._put(self._partial)
-            self._partial = ""
-        self._tell_dropped()
-
     def _put(self, line: str) -> None:
         second = int(self._clock.monotonic_s())
         if second != self._second:
@@ -61,11 +61,11 @@ class PrintedLines(io.TextIOBase):
         if self._in_second > PRINTED_LINES_PER_SECOND_MAX:
             self._dropped += 1
             return
-        self._say("info", "strategy_printed", text=line)
+        self._say("info", "printed", text=line)
 
     def _tell_dropped(self) -> None:
         if self._dropped:
-            self._say("warning", "strategy_prints_dropped", count=self._dropped)
+            self._say("warning", "prints_dropped", count=self._dropped)
             self._dropped = 0
 
     def _say(self, level: str, event: str, **fields: object) -> None:
@@ -76,22 +76,7 @@ class PrintedLines(io.TextIOBase):
             self._logging = False
 
 
-class Printing:
-    """Both streams of this process, for as long as the strategy lives."""
-
-    def __init__(self, log: FilteringBoundLogger, clock: Clock) -> None:
-        self._output = PrintedLines("stdout", log, clock)
-        self._errors = PrintedLines("stderr", log, clock)
-        self._before = sys.stdout, sys.stderr
-
-    def begin(self) -> None:
-        """From now on what is printed is logged."""
-        self._before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = self._output, self._errors
-
-    def end(self) -> None:
-        """Log what is left, and let the streams be what they were."""
-        for stream, ours in (("stdout", self._output), ("stderr", self._errors)):
-            ours.finish()
-            if getattr(sys, stream) is ours:
-                setattr(sys, stream, self._before[stream == "stderr"])
+def divert_prints(log: FilteringBoundLogger, clock: Clock) -> None:
+    """For the rest of this process, what is printed to either stream is logged; our log writes to neither."""
+    sys.stdout = PrintedLines("stdout", log, clock)
+    sys.stderr = PrintedLines("stderr", log, clock)
