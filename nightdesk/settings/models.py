@@ -60,9 +60,9 @@ class Instrument(Section):
 
     symbol: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
     exchange: Annotated[str, Field(pattern=r"^[A-Z]{1,12}$")]
-    tick_size: Annotated[float, Field(gt=0)]
-    point_value: Annotated[float, Field(gt=0)]
-    commission: Annotated[float, Field(ge=0)] = 0.0
+    tick_size: Annotated[float, Field(ge=1e-9, le=1e9)]
+    point_value: Annotated[float, Field(ge=1e-9, le=1e9)]
+    commission: Annotated[float, Field(ge=0, le=1e9)] = 0.0
 
 
 class Risk(Section):
@@ -129,7 +129,7 @@ class SyntheticSource(Section):
     kind: Literal["synthetic"]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     ticks_per_second: Annotated[float, Field(gt=0, le=20_000)] = 20.0
-    start_price: Annotated[float, Field(gt=0)] = 5000.0
+    start_price: Annotated[float, Field(gt=0, le=1e9)] = 5000.0
 
 
 class ReplaySource(Section):

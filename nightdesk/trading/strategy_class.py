@@ -84,7 +84,7 @@ def _is_model(model: object) -> bool:
 def _callback_fault(strategy_class: type[Strategy], name: str) -> str:
     own = getattr(strategy_class, name)
     if not callable(own):
-        return f"is a {type(own).__name__}, not a method; rename it"
+        return f"is not a method but of type {type(own).__name__}; rename it"
     if inspect.iscoroutinefunction(own) or inspect.isasyncgenfunction(own) or inspect.isgeneratorfunction(own):
         return "is async or a generator, which nobody would await; write a plain def"
     if isinstance(inspect.getattr_static(strategy_class, name), types.FunctionType):
