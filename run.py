@@ -8,6 +8,7 @@ _interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)
 # ruff: noqa: E402
 import asyncio
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -127,9 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{error.format_message()} (python run.py --help)", EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+            raise
         # Whoever read our output has gone.
         render.discard_output()
+        if error.errno == errno.ENOSPC:
+            return _complain("standard output cannot be written (no space left); mend where it goes", EXIT_USAGE)
         return EXIT_BROKEN_PIPE
     return code if isinstance(code, int) else 0
 
@@ -214,7 +219,8 @@ class _InternalErrors:
     ) -> None:
         if error is None or isinstance(error, SystemExit):
             return
-        get_logger().critical("internal_error", error_type=type(error).__name__, error_message=str(error))
+        with contextlib.suppress(OSError):
+            get_logger().critical("internal_error", error_type=type(error).__name__, error_message=str(error))
         traceback.print_exception(kind, error, trace)
         raise SystemExit(EXIT_INTERNAL)
 

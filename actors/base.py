@@ -325,7 +325,9 @@ class BodyRunner:
             # What a body's tasks meet while everything is being closed does not make an ordered stop a crash.
             self._log.warning("task_failed_while_stopping", error_type=kind, error_message=message)
             return
-        text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS_MAX:]
+        # Errors with an exit code are the operator's to mend: their message says all, and no stack is shown.
+        frames = traceback.format_exception(error) if exit_code_of(error) is None else ()
+        text = "".join(frames)[-TRACEBACK_CHARACTERS_MAX:]
         write_crash_report(kind, message, text)
         words: dict[str, Any] = {"error_type": kind, "error_message": message, "traceback": text}
         self._end(Down(**self._identity, reason=ExitReason.CRASHED, exit_code=exit_code_of(error), **words))

@@ -20,6 +20,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _logging_root = logging.root
 _logging_manager = logging.Logger.manager
 
+_STANDARD_ERROR = 2
+
 own_descriptors: set[int] = set()
 """Descriptors that only this process has a use for; a forked child closes its copies (see ``close_inherited``)."""
 
@@ -74,7 +76,8 @@ def take_over(on_terminate: Callable[[], None]) -> None:
     for ignored in _IGNORED_SIGNALS:
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, terminate)
-    faulthandler.enable()
+    # By its number: sys.stderr may be None, or something that has no descriptor.
+    faulthandler.enable(_STANDARD_ERROR)
 
 
 def close_inherited() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 
-from nightdesk.trading.strategy_class import checked_parameters
 from nightdesk.clocks import ManualClock
 from nightdesk.errors import LaneError
 from nightdesk.messages import (
@@ -33,6 +32,7 @@ from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms
 from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.runner import StrategyRunner
 from nightdesk.trading.strategy import Strategy
+from nightdesk.trading.strategy_class import checked_parameters
 
 START_NS = 1_700_000_000_000_000_000
 TICK = 0.25

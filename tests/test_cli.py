@@ -131,7 +131,10 @@ def test_second_start_of_one_configuration_is_refused(short_path: Path, capsys: 
     prepare_folder("state_dir", state_dir)
     lock = lock_folder("state_dir", str(state_dir), Holder(os.getpid(), "simulator", "x.yaml"))
     assert run.main(["simulator", "--config", "simulator.yaml"]) == 2
-    assert f"simulator is running already: state_dir {state_dir} is in use (simulator, process {os.getpid()}, x.yaml)" in capsys.readouterr().err
+    assert (
+        f"simulator is running already: state_dir {state_dir} is in use (simulator, process {os.getpid()}, x.yaml)"
+        in capsys.readouterr().err
+    )
     lock.release()
 
 

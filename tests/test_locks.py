@@ -1,7 +1,6 @@
 """One run per folder, and one system per login: whoever comes second is told who was first."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,8 @@ risk: {{max_order_quantity: 1, max_position: 1, max_open_orders: 1, max_orders_p
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
-    yield {"XDG_STATE_HOME": str(tmp_path / "s"), "USER_A": "trader", "USER_B": "trader", "OTHER": "somebody"}
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_STATE_HOME": str(tmp_path / "s"), "USER_A": "trader", "USER_B": "trader", "OTHER": "somebody"}
 
 
 def settings(
@@ -52,7 +51,7 @@ def settings(
 def test_second_system_on_one_login_is_refused(tmp_path: Path, environ: dict[str, str], copied: dict[str, str]) -> None:
     """However the copied configuration writes it; the error names the process that has the login."""
     held = lock_logins(settings(tmp_path), FIRST, environ)
-    with pytest.raises(ConfigurationError, match="uses this user at gate.example:443 already") as caught:
+    with pytest.raises(ConfigurationError, match=r"uses this user at gate\.example:443 already") as caught:
         lock_logins(settings(tmp_path, **copied), SECOND, environ)
     assert "desk, process 4711, /etc/desk.yaml" in str(caught.value)
     assert "trader" not in str(caught.value)
@@ -63,9 +62,7 @@ def test_second_system_on_one_login_is_refused(tmp_path: Path, environ: dict[str
 
 
 @pytest.mark.parametrize("other", [{"user": "OTHER"}, {"url": "wss://other.example"}, {"system": "Live"}])
-def test_other_logins_do_not_concern_each_other(
-    tmp_path: Path, environ: dict[str, str], other: dict[str, str]
-) -> None:
+def test_other_logins_do_not_concern_each_other(tmp_path: Path, environ: dict[str, str], other: dict[str, str]) -> None:
     """Another user, another gateway, another system of it."""
     held = lock_logins(settings(tmp_path), FIRST, environ)
     held += lock_logins(settings(tmp_path, **other), SECOND, environ)
@@ -111,7 +108,7 @@ def test_login_lock_without_the_users_name_is_a_credentials_error(tmp_path: Path
 def test_copied_configuration_with_the_same_folder_names_the_running_one(tmp_path: Path) -> None:
     """Another name does not help in the same folder; the mend is another folder."""
     lock = lock_folder("state_dir", str(tmp_path), FIRST)
-    with pytest.raises(ConfigurationError, match="desk, process 4711, /etc/desk.yaml.; stop that one first, or set ano"):
+    with pytest.raises(ConfigurationError, match=r"desk, process 4711, /etc/desk\.yaml\); stop that one first"):
         lock_folder("state_dir", str(tmp_path), SECOND)
     lock.release()
 
@@ -128,6 +125,6 @@ def test_damaged_lock_file_of_a_running_system_is_still_a_lock(tmp_path: Path) -
     """The lock is the kernel's; the text in the file is only for people."""
     lock = lock_folder("state_dir", str(tmp_path), FIRST)
     (tmp_path / "lock").write_bytes(b"\xff" * 10_000)
-    with pytest.raises(ConfigurationError, match="in use .unknown, process 0, unknown"):
+    with pytest.raises(ConfigurationError, match=r"in use \(unknown, process 0, unknown\)"):
         lock_folder("state_dir", str(tmp_path), Holder(os.getpid(), "x", "y"))
     lock.release()

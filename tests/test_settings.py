@@ -15,8 +15,8 @@ from nightdesk.errors import ConfigurationError
 from nightdesk.settings.children import all_children
 from nightdesk.settings.complaints import known_keys
 from nightdesk.settings.folders import prepare_folder
-from nightdesk.settings.locks import Holder, is_locked, lock_folder
 from nightdesk.settings.load import CONFIG_FOLDER, find_config, load_folders, load_settings
+from nightdesk.settings.locks import Holder, is_locked, lock_folder
 from nightdesk.settings.models import ReplaySource, Secret, Settings
 from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.settings.strategy_check import ClassToCheck, check_classes
@@ -88,7 +88,10 @@ BAD: dict[str, tuple[str, str]] = {
         r":5: risk\.max_order_quantity: must be a whole number, not 'five'",
     ),
     "text for a list": (swap("[ESZ6]", "ESZ6"), r":9: strategies\[0\]\.symbols: must be a list .* not 'ESZ6'"),
-    "out of range": (swap("tick_size: 0.25", "tick_size: 0"), r":4: .*tick_size: must be greater than 0, not 0"),
+    "out of range": (
+        swap("tick_size: 0.25", "tick_size: 0"),
+        r":4: .*tick_size: must be greater than or equal to 0.000000001, not 0",
+    ),
     "infinite number": (swap("tick_size: 0.25", "tick_size: .inf"), r":4: .*tick_size: must be a finite number"),
     "bad mode": (swap("mode: sim", "mode: demo"), r":2: mode: must be 'sim', 'paper' or 'live', not 'demo'"),
     "bad name": (swap("name: desk", "name: My Desk"), r":1: name: must be 1 to 32 lower-case .* not 'My Desk'"),

@@ -1,5 +1,6 @@
 """Answers as tables and trees for a person; what a program reads is ``--json``."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,17 +21,16 @@ _STATE_STYLES = {"running": "green", "parked": "bold red", "unknown": "red", "pa
 
 def show(renderable: RenderableType) -> None:
     """Write to standard output; a pipe gets lines wide enough to be complete."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_WITHOUT_TERMINAL)
-    with console.capture() as captured:
-        console.print(renderable)
-    write(captured.get().removesuffix("\n"))
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    page = _Page()
+    width = None if is_terminal else WIDTH_WITHOUT_TERMINAL
+    Console(file=page, force_terminal=is_terminal, width=width).print(renderable)
+    write(page.getvalue().removesuffix("\n"))
 
 
 def write(text: str) -> None:
     """Write one text to standard output and make sure that it has left."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    encoding = _encoding()
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except BrokenPipeError:
@@ -43,6 +43,18 @@ def write(text: str) -> None:
 def discard_output() -> None:
     """Let the interpreter's last flush go nowhere: it would complain about an output that is broken already."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+class _Page(io.StringIO):
+    """Collects what is to be written; the encoding tells whether lines can be drawn."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return _encoding()
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def status(result: dict[str, Any]) -> RenderableType:

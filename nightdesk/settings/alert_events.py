@@ -13,6 +13,7 @@ ALERT_EVENTS: Mapping[str, str] = {
     "data_gap": "ticks were lost; between which times is said",
     "execution_fill": "an order of ours was filled, wholly or in part",
     "order_denied": "an order was denied before it left, with the code of the rule",
+    "orders_denied_unkept": "so many orders were denied in a second that the further ones are only counted",
     "order_rejected": "the broker or the exchange rejected an order",
     "order_in_doubt": "nobody knows whether the broker has an order; it is settled by the broker's lists",
     "answer_overdue": "the broker has not answered a modification or a cancel",

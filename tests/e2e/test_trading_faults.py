@@ -126,6 +126,10 @@ def test_a_parked_strategys_entries_are_canceled_and_it_trades_on_when_revived()
             assert position_at_exchange(system.state_dir) == 1
             assert len(system.events("child_parked", child_id=CHILD_ID)) == 1
             assert len(system.events("last_will_executed")) == 1
+            system.wait_for("alert", alert_event="child_parked")
+            critical = system.events("alert", level="critical")
+            assert [line["alert_event"] for line in critical] == ["child_parked"]
+            assert "told to crash" in critical[0]["text"] + str(critical[0]["fields"])
             will = system.events("last_will_executed")[0]
             assert (will["will"], will["restarts"], will["open_orders"]) == ("cancel_entries", 2, 1)
             (folder / "crash").unlink()
