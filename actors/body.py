@@ -127,8 +127,8 @@ class Context:
 class Body:
     """The domain code of one actor. Everything of it runs on one event loop in one thread.
 
-    ``stop_reason`` is set before ``stop`` is called: why the actor is stopped, ``gave_up`` where a supervisor above it
-    has given up; ``stop_deadline_s`` with it: how long ``stop`` may take. ``start_info`` may be set in ``start``: what
+    ``stop_reason`` is set before ``stop`` is called: why the actor is stopped, ``gave_up`` where root has given
+    up; ``stop_deadline_s`` with it: how long ``stop`` may take. ``start_info`` may be set in ``start``: what
     whoever asked for the start is to know.
     """
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from nightdesk.messages import ChildId, ChildState, ExitReason
 from supervisors.events import Acknowledge, ErrorContext, NotifyParked, ReportKind
-from supervisors.spec import ChildSpec, GiveUp, RestartType, Strategy
+from supervisors.spec import ROOT, ChildSpec, GiveUp, RestartType, Strategy
 from supervisors.state import Child, Ending, Job, LastWords, Origin, Phase
 from supervisors.turn import ORDERLY, Turn
 
@@ -12,7 +12,10 @@ GAVE_UP = "reached_max_restart_intensity"
 """The error type of a supervisor that ended because a budget of restarts was spent."""
 
 GAVE_UP_REASON = "gave_up"
-"""What the children of a supervisor that gives up are told as the reason of their shutdown."""
+"""What the children are told as the reason of their shutdown when root gives up: the system ends."""
+
+BRANCH_GAVE_UP_REASON = "branch_gave_up"
+"""What they are told when a supervisor below root gives up: its parent may rebuild the branch."""
 
 FAILED_TO_START = "failed_to_start_child"
 """The error type of a supervisor whose boot failed."""
@@ -143,7 +146,8 @@ def _give_up(turn: Turn, child: Child) -> None:
         reason=GAVE_UP,
         cause=child.last_error,
     )
-    turn.begin_stop(Ending(ExitReason.SHUTDOWN, GAVE_UP, f"{child.id}: {child.last_error}"), GAVE_UP_REASON)
+    told = GAVE_UP_REASON if turn.state.spec.id == ROOT else BRANCH_GAVE_UP_REASON
+    turn.begin_stop(Ending(ExitReason.SHUTDOWN, GAVE_UP, f"{child.id}: {child.last_error}"), told)
 
 
 # -- jobs: the boot, and the restart of a group -----------------------------------------------------------------------

@@ -47,8 +47,9 @@ class Tree:
         intensity: int = 100,
         period_s: float = 60.0,
         incarnation: int = 1,
+        id: ChildId = ROOT,
     ) -> None:
-        spec = SupervisorSpec(id=ROOT, children=children, strategy=strategy, intensity=intensity, period_s=period_s)
+        spec = SupervisorSpec(id=id, children=children, strategy=strategy, intensity=intensity, period_s=period_s)
         self.state = engine.initial(spec, incarnation)
         self.now = 1000.0
         self.jitter = 0.0

@@ -764,6 +764,15 @@ def test_parking_is_told_once_to_whom_the_spec_names_with_cause_and_restarts() -
     assert (report.cause, report.restart_count) == ("CRASHED (ValueError: no luck)", 1)
 
 
+def test_children_of_a_branch_that_gives_up_are_told_that_it_is_only_a_branch() -> None:
+    """The parent may rebuild the branch, so nobody may act as if the system ended."""
+    tree = Tree(child("plants/a"), child("plants/b"), intensity=0, id=ChildId("plants"))
+    tree.boot()
+    tree.dies("plants/a")
+    told = [(effect.child_id, effect.reason) for effect in tree.of(StopProcess)]
+    assert told == [("plants/b", "branch_gave_up")]
+
+
 def test_children_of_a_supervisor_that_gives_up_are_told_so() -> None:
     """The reason of their shutdown is ``gave_up``, here and, passed on, below; of another stop it is not."""
     tree = Tree(child("a"), child("b"), intensity=0)

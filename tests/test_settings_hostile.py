@@ -9,7 +9,7 @@ import pytest
 from nightdesk.errors import ConfigurationError
 from nightdesk.settings.folders import default_state_dir, prepare_folder
 from nightdesk.settings.load import load_folders, load_settings
-from tests.test_settings import GOOD, complaint, load, swap
+from tests.test_settings import GOOD, LIVE, complaint, load, swap
 
 PARAMETERS = "    parameters: {fast: VALUE}\n    symbols"
 
@@ -49,6 +49,10 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "alert far from any": (
         swap("kind: log}", "kind: log, events: [zzz]}"),
         r":11: alerts\[0\]\.events\[0\]: zzz is no alert; there are alerts_suppressed, ",
+    ),
+    "gateway's system without a name": (
+        swap("system_name: Live", 'system_name: " "', LIVE),
+        r"gateway\.system_name: must not be empty",
     ),
     "tape is a folder": (
         GOOD + "exchange: {source: {kind: replay, path: /tmp, symbol: ESZ6}}\n",

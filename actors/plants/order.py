@@ -114,7 +114,7 @@ class OrderPlantBody(PlantBody):
     async def stop(self) -> None:
         """Log out first, so that nothing is sent any more; then the lanes and the journal.
 
-        Where a supervisor above has given up, the last actions come before.
+        Where root has given up, the last actions come before.
         """
         self.wills.stop()
         if self.stop_reason == GAVE_UP:

@@ -223,7 +223,7 @@ class StrategyHello(Message, frozen=True, kw_only=True):
 class StrategyWelcome(Message, frozen=True, kw_only=True):
     """The order plant's answer: the fencing epoch, whether the strategy is paused, and what it owns.
 
-    Orders that do not fit one packet come in several welcomes, one after the other; ``more`` is set in all but the last.
+    Orders that do not fit one packet come in several welcomes; ``more`` is set in all but the last.
     """
 
     strategy_id: StrategyId

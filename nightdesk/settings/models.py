@@ -13,7 +13,10 @@ from nightdesk.settings.supervision import Supervision as Supervision
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 """A file or folder; a relative one is relative to the configuration file's folder."""
 
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+
 CONTRACTS_MAX = 1_000_000
+"""Of every limit on contracts and orders."""
 
 
 class Secret(Section):
@@ -22,8 +25,10 @@ class Secret(Section):
     In YAML it is written ``${VARIABLE}`` or ``{file: /path}``; the loader turns the first form into ``env``.
     """
 
-    env: str | None = None
+    env: Text | None = None
+    """The name of the environment variable; in the file: ``${NAME}``."""
     file: Path | None = None
+    """The file, which holds one line; mode 0600 (or 0400), owned by this user or root."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -36,42 +41,64 @@ class Gateway(Section):
     """The R|Protocol gateway to log in to; ``url`` must be wss:// (ws:// only on loopback)."""
 
     url: str
+    """Address of the gateway: ``wss://HOST:PORT``; ``ws://`` on this machine only."""
     system_name: str
+    """The system behind it, exactly as Rithmic writes it, such as Rithmic Paper Trading."""
     ca_file: Path | None = None
-    app_name: str = "nightdesk"
-    app_version: str = "0.1.0"
+    """Certificates to trust instead of the public authorities (PEM)."""
+    app_name: Text = "nightdesk"
+    """The name by which the broker knows this program."""
+    app_version: Text = "0.1.0"
+    """Its version, as told to the broker."""
     connect_timeout_s: Seconds = 10.0
+    """The longest wait for a connection."""
     request_timeout_s: Seconds = 10.0
+    """The longest wait for an answer."""
     reconnect_initial_s: Seconds = 0.25
+    """The wait before the first new try after a lost connection; it doubles with each try."""
     reconnect_max_s: Seconds = 30.0
+    """The longest such wait."""
     reconnect_attempts_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Tries in a row without success, after which the plant gives the matter to its supervisor."""
     login_refusals_max: Annotated[int, Field(ge=1, le=3)] = 3
+    """Refused logins after which the system ends with code 3; never more, or the broker locks the user."""
 
 
 class Credentials(Section):
     """The gateway's user and password; read only in the plants."""
 
     user: Secret
+    """The user of the login."""
     password: Secret
+    """Its password."""
 
 
 class Instrument(Section):
     """One contract; ``tick_size`` in price units, ``point_value`` in currency for one whole point."""
 
     symbol: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
+    """The contract, such as ESZ6; an expired one gets no data."""
     exchange: Annotated[str, Field(pattern=r"^[A-Z]{1,12}$")]
+    """Its exchange, such as CME."""
     tick_size: Annotated[float, Field(ge=1e-9, le=1e9)]
+    """The smallest step of its price, in price units."""
     point_value: Annotated[float, Field(ge=1e-9, le=1e9)]
+    """What one whole point of one contract is worth, in currency."""
     commission: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    """Costs of one contract and side, in currency."""
 
 
 class Risk(Section):
     """The account's limits before each order; quantities in contracts, positions as a worst case per symbol."""
 
     max_order_quantity: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    """Contracts in one order."""
     max_position: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    """Contracts held per symbol, long or short, if every working order were filled."""
     max_open_orders: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    """Orders that are not finished."""
     max_orders_per_second: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
+    """New orders in one second; cancels always pass."""
 
 
 class Strategy(Section):
@@ -81,27 +108,44 @@ class Strategy(Section):
     """
 
     name: Name
+    """Its name; its id is ``strategies/<name>``."""
     strategy_class: Annotated[str, Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """``module:Class``, derived from ``nightdesk.Strategy``."""
     path: Path | None = None
-    symbols: Annotated[list[str], Field(min_length=1)]
+    """The folder that the module is in; without it, what Python finds by itself."""
+    symbols: Annotated[list[Text], Field(min_length=1)]
+    """What it trades and gets data of; each one of the instruments."""
     parameters: dict[str, JsonValue] = {}
+    """Its own values, as its class ``Parameters`` has them."""
     on_pause: Literal["keep", "cancel_entries"] = "cancel_entries"
+    """Whether a pause cancels working entries; protective orders always stay."""
     last_will: Literal["keep", "cancel_entries", "flatten"] = "cancel_entries"
+    """What becomes of its orders and its position when it is parked."""
     supervision: Supervision = Supervision()
+    """How it is restarted."""
 
 
 class AlertChannel(Section):
     """One alert channel; ``events`` are event names or ``*``, ``min_severity`` the least that is passed on."""
 
     name: Name
+    """Its name; its id is ``services/alerts/<name>``."""
     kind: Literal["log", "webhook"]
+    """``log`` writes into the log, ``webhook`` posts JSON."""
     url: Secret | None = None
+    """Where a webhook posts to: a secret, ``${VARIABLE}`` or ``{file: PATH}``."""
     events: list[str] = ["*"]
+    """Which alerts it gets; ``*`` is all."""
     min_severity: Literal["info", "warning", "error", "critical"] = "info"
+    """The least severity that it gets."""
     timeout_s: Seconds = 5.0
+    """The longest wait for the far side, per try."""
     retries_max: Annotated[int, Field(ge=0, le=10)] = 3
+    """Further tries after a failed one."""
     rate_per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
+    """Alerts in one minute; more are counted and summed up. Critical ones are counted apart."""
     supervision: Supervision = Supervision()
+    """How it is restarted."""
 
     @model_validator(mode="after")
     def _webhook_has_url(self) -> Self:
@@ -114,22 +158,33 @@ class Journal(Section):
     """``process``: survives the death of any process; ``power``: survives a power loss, at a cost per order."""
 
     durability: Literal["process", "power"] = "process"
+    """``process``: an order is safe from the death of any process; ``power``: from a power loss, too, at a cost
+    per order.
+    """
 
 
 class MarketLane(Section):
     """What a subscriber that does not keep up gets: newest quotes and announced gaps, or (replay) all, by waiting."""
 
     overflow: Literal["conflate", "block"] = "conflate"
+    """``conflate``: newest quotes, and gaps that are announced; ``block``: everything, and the exchange waits
+    (replay at speed 0).
+    """
     buffer_max: Annotated[int, Field(ge=100, le=1_000_000)] = 20_000
+    """Ticks that wait for one strategy."""
 
 
 class SyntheticSource(Section):
     """Seeded order flow around a moving price. ``ticks_per_second`` is the mean rate of events at speed 1."""
 
     kind: Literal["synthetic"]
+    """Made-up order flow around a price that wanders."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """The same seed gives the same market."""
     ticks_per_second: Annotated[float, Field(gt=0, le=20_000)] = 20.0
+    """Mean rate of events at speed 1."""
     start_price: Annotated[float, Field(gt=0, le=1e9)] = 5000.0
+    """Where the price begins, in price units."""
 
 
 class ReplaySource(Section):
@@ -139,29 +194,43 @@ class ReplaySource(Section):
     """
 
     kind: Literal["replay"]
+    """A recorded tape."""
     path: Path
-    symbol: str
+    """A ``.parquet`` (extra ``parquet``) or ``.csv`` file with the columns of docs/simulator.md."""
+    symbol: Text
+    """The instrument that the tape is played on."""
     limit: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Rows to play; 0 is all."""
 
 
 class ExchangeUser(Section):
     """A login at the embedded exchange and its accounts."""
 
     user: Secret
+    """The user of a login at the embedded exchange."""
     password: Secret
-    accounts: Annotated[list[str], Field(min_length=1)] = ["SIM-1"]
+    """Its password."""
+    accounts: Annotated[list[Text], Field(min_length=1)] = ["SIM-1"]
+    """Its accounts."""
 
 
 class Exchange(Section):
     """The embedded R|Protocol exchange. ``port`` 0 lets the system choose; ``speed`` 0: as fast as clients take it."""
 
-    system_name: str = "Nightdesk Simulator"
+    system_name: Text = "Nightdesk Simulator"
+    """What the exchange calls itself at a login."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """The TCP port on the loopback; 0: any free one."""
     source: Annotated[SyntheticSource | ReplaySource, Field(discriminator="kind")] = SyntheticSource(kind="synthetic")
+    """Where the market comes from."""
     speed: Annotated[float, Field(ge=0, le=100_000)] = 1.0
+    """Market seconds for one second of yours; 0: as fast as everybody keeps up."""
     users: list[ExchangeUser] = []
+    """Logins; without any: user ``nightdesk``, password ``nightdesk``, account ``SIM-1``."""
     heartbeat_interval_s: Seconds = 60.0
-    starting_balance: float = 100_000.0
+    """How often a client must be heard of."""
+    starting_balance: Annotated[float, Field(ge=0, le=1e12)] = 100_000.0
+    """Of each new account, in currency."""
 
 
 class Settings(Section):
@@ -171,22 +240,46 @@ class Settings(Section):
     """
 
     name: Name
+    """Names this system; its folders derive from it, and one system runs per name."""
     mode: Literal["sim", "paper", "live"]
+    """``sim``: embedded exchange; ``paper``: a broker's test system; ``live``: real money."""
     armed: bool = False
-    account: str | None = None
+    """Must be true in mode ``live``: you mean it."""
+    account: Text | None = None
+    """Which of your accounts; without it, the first that the broker names."""
     state_dir: Path | None = None
+    """Journal, exchange's log, audit of commands. Default: ``$STATE_DIRECTORY/<name>``,
+    ``$XDG_STATE_HOME/nightdesk/<name>``, else ``~/.local/state/nightdesk/<name>``.
+    """
     runtime_dir: Path | None = None
+    """Sockets; at most 80 characters. Default: ``$RUNTIME_DIRECTORY/<name>``,
+    ``$XDG_RUNTIME_DIR/nightdesk/<name>``, else ``/tmp/nightdesk-<uid>/<name>``.
+    """
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged."""
     gateway: Gateway | None = None
+    """Required in modes ``paper`` and ``live``."""
     credentials: Credentials | None = None
+    """Required in modes ``paper`` and ``live``."""
     instruments: Annotated[list[Instrument], Field(min_length=1)]
+    """Every contract that may be traded."""
     risk: Risk
+    """Limits of the account, checked before each order."""
     journal: Journal = Journal()
+    """The journal of orders and fills."""
     market_lane: MarketLane = MarketLane()
+    """How ticks reach strategies that do not keep up."""
     strategies: list[Strategy] = []
+    """Each runs in a process of its own."""
     alerts: list[AlertChannel] = []
+    """Each channel runs in a process of its own."""
     exchange: Exchange | None = None
+    """The embedded exchange; only in mode ``sim``."""
     plant_supervision: PlantSupervision = PlantSupervision()
+    """How each plant and the embedded exchange is restarted."""
     supervision: SupervisionTree = SupervisionTree()
+    """Strategies and budgets of the supervisors, and what is to differ for single children."""
     on_system_give_up: Literal["keep", "cancel", "flatten"] = "cancel"
+    """What becomes of all orders and positions when the system ends with code 6."""
     shutdown_deadline_s: Seconds = 20.0
+    """What the whole system has to stop in order; then what is left is killed."""

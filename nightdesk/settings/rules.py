@@ -39,6 +39,8 @@ def _mode(settings: Settings) -> Iterator[Complaint]:
 def _gateway(settings: Settings) -> Iterator[Complaint]:
     if settings.gateway is None:
         return
+    if not settings.gateway.system_name.strip():
+        yield ("gateway", "system_name"), "must not be empty; write the system's name exactly as Rithmic does"
     path: KeyPath = ("gateway", "url")
     try:
         url = urlsplit(settings.gateway.url)

@@ -21,14 +21,27 @@ class Supervision(Section):
     """
 
     restart: Literal["permanent", "transient", "temporary"] = "permanent"
+    """``permanent``: after every exit; ``transient``: after a crash only; ``temporary``: never, and the child is
+    forgotten.
+    """
     intensity: CountOrInfinity = 5
+    """Restarts within the period that are still all right."""
     period_s: Seconds = 60.0
+    """The period in which restarts are counted."""
     on_give_up: Literal["park", "escalate"] = "park"
+    """Beyond that: ``park`` sets the child aside until ``restart ID``; ``escalate`` gives the matter to its
+    supervisor.
+    """
     shutdown_s: TimeOrInfinity = 5.0
+    """What it has to stop; 0: it is killed at once."""
     start_timeout_s: SecondsOrInfinity = 20.0
+    """What it has to start."""
     watchdog_s: SecondsOrInfinity = 10.0
+    """Its longest silence before it is killed and restarted."""
     backoff_initial_s: Annotated[float, Field(ge=0, le=3600)] = 0.1
+    """The wait before a restart; it doubles with each one within the period."""
     backoff_max_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """The longest such wait."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -69,8 +82,13 @@ class RootBranch(Section):
     """
 
     strategy: RestartStrategy = "one_for_one"
+    """Whom a restart concerns."""
     intensity: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """Restarts of branches and of the exchange before the system ends with code 6. Default: that of
+    ``plant_supervision``.
+    """
     period_s: Seconds | None = None
+    """The period in which they are counted. Default: that of ``plant_supervision``."""
 
 
 class Branch(Section):
@@ -82,31 +100,45 @@ class Branch(Section):
     """
 
     strategy: RestartStrategy = "one_for_one"
+    """Whom a restart concerns: the child alone, all children, or it and those started after it."""
     intensity: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """Restarts of children that escalate before the branch gives up. Default: the sum of its children's."""
     period_s: Seconds | None = None
+    """The period in which they are counted. Default: the longest of its children's."""
     as_child: BranchSupervision = BranchSupervision()
+    """How root restarts the branch's own supervisor."""
 
 
 class ServicesBranch(Branch):
     """The services; alert channels have ``supervision`` in their own sections."""
 
     control: ControlSupervision = ControlSupervision()
+    """How the control socket's process is restarted."""
 
 
 class PlantsBranch(Branch):
     """The plants. What is given for one of them replaces ``plant_supervision`` there, as a whole."""
 
     order: PlantSupervision | None = None
+    """Instead of ``plant_supervision`` for the order plant."""
     pnl: PlantSupervision | None = None
+    """Instead of ``plant_supervision`` for the PnL plant."""
     ticker: PlantSupervision | None = None
+    """Instead of ``plant_supervision`` for the ticker plant."""
     history: PlantSupervision | None = None
+    """Instead of ``plant_supervision`` for the history plant."""
 
 
 class SupervisionTree(Section):
     """The tree: root, its three branches, and the embedded exchange; strategies have ``supervision`` of their own."""
 
     root: RootBranch = RootBranch()
+    """Over branches and exchange."""
     services: ServicesBranch = ServicesBranch()
+    """Control and alert channels."""
     exchange: PlantSupervision | None = None
+    """Instead of ``plant_supervision`` for the embedded exchange."""
     plants: PlantsBranch = PlantsBranch()
+    """The four plants."""
     strategies: Branch = Branch()
+    """The strategies."""

@@ -425,9 +425,15 @@ MUTATIONS = (
     _restarts("jitter spreads a backoff", "(0.5 + 0.5 * jitter)", "(0.4 + 0.5 * jitter)", "test_jitter_spreads"),
     _restarts(
         "children are told that their supervisor gives up",
-        ', f"{child.id}: {child.last_error}"), GAVE_UP_REASON)',
+        ', f"{child.id}: {child.last_error}"), told)',
         ', f"{child.id}: {child.last_error}"), GROUP_REASON)',
         "test_children_of_a_supervisor_that_gives_up",
+    ),
+    _restarts(
+        "only root's giving up is the system's",
+        "GAVE_UP_REASON if turn.state.spec.id == ROOT else BRANCH_GAVE_UP_REASON",
+        "GAVE_UP_REASON",
+        "test_children_of_a_branch_that_gives_up",
     ),
     _restarts(
         "whom the spec names is told of a parked child",

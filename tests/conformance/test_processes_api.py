@@ -289,9 +289,9 @@ def test_parked_child_is_told_to_whom_its_spec_names_once(case: Case) -> None:
 
 
 def test_giving_up_is_told_down_the_tree(case: Case) -> None:
-    """Ours: the bodies below a supervisor that gives up read ``gave_up`` as the reason of their stop; others do not."""
+    """Ours: the bodies below a branch that gives up read that in their stop, not the system's ``gave_up``."""
     nested = branch(SupervisorSpec(id=case.full("x"), children=(case.child("x/a"),)))
     case.run(nested, case.child("b"), intensity=0)
     case.kill("b")
     case.wait_ended()
-    assert [line["stop_reason"] for line in case.lines("body_stopped", "x/a")] == ["gave_up"]
+    assert [line["stop_reason"] for line in case.lines("body_stopped", "x/a")] == ["branch_gave_up"]
