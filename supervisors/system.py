@@ -45,6 +45,10 @@ RUNNER = ChildId("run")
 LISTEN_S = 0.1
 """How long the runner waits for mail before it looks at signals, time and root's process again."""
 
+UNREAD_MAX = 100
+UNREAD_WAIT_S = 0.01
+"""When root is gone: how much of its unread mail is looked through for its last words."""
+
 ROOT_BEAT_S = 1.0
 """How often root says that it lives."""
 
@@ -202,11 +206,12 @@ class _Runner:
                 # Root is gone or hung; the loop finds out which, and ends the run.
                 self._log.warning("root_not_reached", reason=str(error), message=type(message).__name__)
 
-    def _listen(self) -> None:
+    def _listen(self, wait_s: float = LISTEN_S) -> bool:
+        """Take one piece of mail; False when none came."""
         flush()
-        received = self._system.listen(LISTEN_S) if self._system is not None else None
+        received = self._system.listen(wait_s) if self._system is not None else None
         if not isinstance(received, Mail):
-            return
+            return received is not None
         self._root_heard_s = self._clock.monotonic_s()
         match decode(received.payload):
             case Heartbeat(pid=pid) if self._root_pidfd is None:
@@ -222,6 +227,7 @@ class _Runner:
                 self._down = down
             case _:
                 pass
+        return True
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals.append(number)
@@ -254,13 +260,21 @@ class _Runner:
         allowed_s = max(self._deadline_s - STOP_RESERVE_S, self._deadline_s / 2)
         self._tell_root(Shutdown(deadline_s=allowed_s, reason=reason))
 
+    def _left_last_words(self) -> bool:
+        """Look for them in what root sent before it exited: they may wait behind older mail."""
+        for _ in range(UNREAD_MAX):
+            if self._down is not None or not self._listen(UNREAD_WAIT_S):
+                break
+        return self._down is not None
+
     def _is_lost(self) -> bool:
         """Root is gone without a word, or hung, or did not stop in time."""
         if self._down is not None:
             return False
         now = self._clock.monotonic_s()
         if self._root_pidfd is not None and _is_readable(self._root_pidfd):
-            # Its last words, if it had any, were received before it exited.
+            if self._left_last_words():
+                return False
             self._log.error("root_lost", reason="killed")
             self.failure = "the root of the supervision tree was killed; nothing is left running, start again"
             return True
