@@ -253,7 +253,9 @@ def _log_format(name: str) -> str:
 
 def _complain(text: str, code: int) -> int:
     line = " ".join(text.split())
-    print(f"nightdesk: {line}", file=sys.stderr)
+    # Standard error may be the same broken pipe as standard output; the exit code must still be the right one.
+    with contextlib.suppress(OSError):
+        print(f"nightdesk: {line}", file=sys.stderr, flush=True)
     return code
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,8 @@ import pytest
 
 import run
 from nightdesk.settings.folders import prepare_folder
-from nightdesk.settings.locks import Holder, lock_folder
+from nightdesk.settings.load import load_settings
+from nightdesk.settings.locks import Holder, lock_folder, lock_logins
 from tests.support import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +97,17 @@ def test_check_prints_the_tree_and_creates_nothing(tmp_path: Path) -> None:
     """The default job's tree, from any folder."""
     done = cli("check", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for words in ("root", "exchange", "actors.plants.order:OrderPlantBody", "sma_es", "quoter_es", "alerts/log"):
+    for words in (
+        "root",
+        "exchange",
+        "actors.plants.order:OrderPlantBody",
+        "sma_es",
+        "quoter_es",
+        "alerts/log",
+        "one_for_one, gives up beyond 40 restarts in 60 s",
+        "permanent, 5 restarts in 60 s, then park, backoff 0.1 to 10 s, stop 5 s, start 20 s, watchdog 10 s",
+        "10 restarts in 60 s, then escalate",
+    ):
         assert words in done.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -104,6 +116,11 @@ def test_check_prints_the_tree_and_creates_nothing(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--bogus"], "No such option: --bogus"),
+        (["--config", ""], "--config: the name is empty"),
+        (["status", "--config", ""], "--config: the name is empty"),
+        (["--config", "", "stop"], "--config: the name is empty"),
+        (["fills", "--limit", "99999999999999999999"], "less than or equal to 2000"),
+        (["orders", "--limit", "0"], "greater than or equal to 1"),
         (["dance"], "No such command 'dance'"),
         (["pause"], "Missing argument"),
         (["fills", "--limit", "many"], "--limit"),
@@ -136,6 +153,49 @@ def test_second_start_of_one_configuration_is_refused(short_path: Path, capsys: 
         in capsys.readouterr().err
     )
     lock.release()
+
+
+def test_copied_configuration_on_the_same_login_is_refused(tmp_path: Path, short_path: Path) -> None:
+    """Other name, other folders, other spelling of the address: it is one login, and one system has it already."""
+    environ = {
+        "XDG_STATE_HOME": str(short_path / "s"),
+        "RITHMIC_GATEWAY": "wss://127.0.0.1:1",
+        "RITHMIC_SYSTEM": "Test",
+        "RITHMIC_USER": "trader",
+        "RITHMIC_PASSWORD": "hunter2",
+    }
+    paper = load_settings("paper.yaml", environ=environ, check_strategies=False)
+    (lock,) = lock_logins(paper.settings, Holder(os.getpid(), "first", "/first.yaml"), environ)
+    copied = (ROOT / "config" / "paper.yaml").read_text().replace("name: paper", "name: copied", 1)
+    (tmp_path / "copied.yaml").write_text(
+        copied.replace("${RITHMIC_GATEWAY}", "wss://127.0.0.1:1/")
+        + f"state_dir: {short_path}/x\nruntime_dir: {short_path}/y\n"
+    )
+    done = cli("--config", "copied.yaml", folder=tmp_path, **environ)
+    lock.release()
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"uses this user at 127.0.0.1:1 already (first, process {os.getpid()}, /first.yaml)" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_interrupt_while_modules_are_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    """Ctrl-C in the first half second ends the program, and that is all."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", str(ROOT / "run.py"), "status"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert process.stderr is not None
+    seen = ""
+    while "| typer" not in seen and process.poll() is None:
+        seen = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(30) in (-signal.SIGINT, 130, 2)
+    assert "Traceback" not in rest
 
 
 def test_run_hands_the_tree_over_and_ends_with_its_code(
@@ -178,6 +238,15 @@ def test_operators_verbs_do_not_import_the_machinery() -> None:
     program = "import sys, run; print([m for m in ('thespian', 'async_rithmic', 'uvloop') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_check_is_there_for_programs_too(short_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every child with its whole policy, in start order."""
+    assert run.main(["check", "--json", "--config", "simulator.yaml"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["id"], plan["intensity"]) == ("root", 10)
+    order = next(child for child in plan["children"] if child["id"] == "plants/order")
+    assert (order["intensity"], order["on_give_up"], order["watchdog_s"]) == (10, "escalate", 10.0)
 
 
 def test_simulator_runs_alone_until_it_is_told_to_end(short_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import socketserver
+import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,7 @@ FILL = {
     "commission": 1.25,
     "ts_event_ns": 1_700_000_000_123_000_000,
 }
+ROOT = Path(__file__).resolve().parents[1]
 BRANCH = {"strategy": "REST_FOR_ONE", "intensity": 3, "period_s": 60.0}
 ANSWERS: dict[str, Any] = {
     "status": STATUS,
@@ -101,6 +104,7 @@ class FakeSystem:
     def __init__(self, folder: Path) -> None:
         self.requests: list[dict[str, Any]] = []
         self.replies: dict[str, bytes] = {}
+        self.scripts: dict[str, Callable[[], bytes]] = {}
         self.config = folder / "desk.yaml"
         self.config.write_text(f"name: desk\nstate_dir: {folder}\nruntime_dir: {folder}\n")
         self.folders = Folders("desk", str(folder), str(folder), str(self.config))
@@ -116,6 +120,8 @@ class FakeSystem:
     def answer(self, request: dict[str, Any]) -> bytes:
         self.requests.append(request)
         verb = request["verb"]
+        if verb in self.scripts:
+            return self.scripts[verb]()
         if verb in self.replies:
             return self.replies[verb]
         result = ANSWERS.get(verb, {"text": f"{verb} was done"})
@@ -220,6 +226,76 @@ def test_stale_socket_is_nobody(tmp_path: Path) -> None:
             client.request(fake.folders, "status")
 
 
+def _child(state: str, incarnation: int) -> dict[str, Any]:
+    return {**STATUS["children"][0], "id": "strategies/cross", "state": state, "incarnation": incarnation}
+
+
+@pytest.mark.parametrize(
+    ("after", "code", "words"),
+    [
+        (_child("running", 5), 0, "strategies/cross runs: pid"),
+        (_child("parked", 7), 70, "strategies/cross is parked: it did not stay up"),
+        (_child("running", 4), 70, "strategies/cross does not run within 0.3 s"),
+    ],
+)
+def test_restart_says_what_became_of_it(
+    system: FakeSystem, capsys: pytest.CaptureFixture[str], after: dict[str, Any], code: int, words: str
+) -> None:
+    """A strategy's new code may not even load; the operator is to see that at once, not in the morning."""
+    trees = iter([_child("running", 4), after])
+    last = after
+
+    def tree() -> bytes:
+        nonlocal last
+        last = next(trees, last)
+        return json.dumps({"request_id": "r", "ok": True, "result": {"children": [last]}}).encode() + b"\n"
+
+    system.scripts["tree"] = tree
+    assert call(system, "restart", "cross", "--wait", "0.3") == code
+    output = capsys.readouterr()
+    assert words in output.out + output.err
+
+
+@pytest.mark.parametrize("wait", ["-1", "nan", "inf", "1e9"])
+def test_impossible_wait_is_refused_before_anything_is_asked(
+    system: FakeSystem, capsys: pytest.CaptureFixture[str], wait: str
+) -> None:
+    """A stop that nobody meant must not happen."""
+    assert call(system, "stop", "--wait", wait) == 2
+    assert "--wait: expected 0 to 86400 seconds" in capsys.readouterr().err
+    assert system.requests == []
+
+
+def test_words_that_are_no_text_arrive_all_the_same(system: FakeSystem) -> None:
+    """A byte of another encoding on the command line is a question mark, not a traceback."""
+    assert call(system, "halt", "--reason", "caf\udce9") == 0
+    assert system.requests[0]["arguments"] == {"reason": "caf?"}
+
+
+def test_too_many_words_are_refused(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here, where the reason can be said, and not by the other end's limit."""
+    assert call(system, "halt", "--reason", "x" * 70_000) == 2
+    assert "more than 60000 bytes of arguments" in capsys.readouterr().err
+    assert system.requests == []
+
+
+def test_output_that_cannot_be_written_is_one_line(system: FakeSystem) -> None:
+    """A full disk behind a redirection."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), "status", "--config", str(system.config)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "nightdesk: standard output cannot be written (No space left on device); mend where it goes\n"
+    )
+
+
 def test_stop_waits_for_the_end(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
     """The lock on the state folder is what a run gives up last."""
     lock = lock_folder("state_dir", system.folders.state_dir, Holder(1, "desk", "x.yaml"))
@@ -271,7 +347,7 @@ def test_duration_is_read(text: str, duration_s: float) -> None:
     assert seconds_of(text) == duration_s
 
 
-@pytest.mark.parametrize("text", ["", "0s", "-5s", "5x", "1h30m", "soon"])
+@pytest.mark.parametrize("text", ["", "0s", "-5s", "5x", "1h30m", "soon", "367d", "٣s", "inf"])
 def test_bad_duration_is_refused(text: str) -> None:
     """The error shows the form."""
     with pytest.raises(ConfigurationError, match="such as 60s, 5m or 2h"):

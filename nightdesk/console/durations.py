@@ -5,15 +5,16 @@ import re
 from nightdesk.errors import ConfigurationError
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_FORM = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
+DURATION_MAX_S = 366 * 86_400.0
 
 
 def seconds_of(text: str) -> float:
     """``"5m"`` is 300.0; a bare number counts seconds. Raises ``ConfigurationError``."""
     match = _FORM.fullmatch(text.strip())
     duration_s = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
-    if duration_s <= 0:
-        raise ConfigurationError(f"--duration: expected a time such as 60s, 5m or 2h, not {text[:40]!r}")
+    if not 0 < duration_s <= DURATION_MAX_S:
+        raise ConfigurationError(f"--duration: expected a time such as 60s, 5m or 2h (at most 366d), not {text[:40]!r}")
     return duration_s
 
 

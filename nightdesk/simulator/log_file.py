@@ -109,7 +109,8 @@ def damaged_record(path: Path | str, number: int, error: Exception) -> JournalEr
 
 def _damaged(path: Path | str, number: int, what: str) -> JournalError:
     return JournalError(
-        f"{path}:{number}: the exchange's log is damaged ({what}); move the file away to start with empty accounts"
+        f"{path}:{number}: the exchange's log is damaged ({what}); move the file away to start with empty accounts, "
+        "see docs/runbook.md"
     )
 
 
