@@ -26,6 +26,7 @@ from tests.support import wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 REFUSED_BY_KERNEL = "PermissionError"
+REFUSED_WITHIN_S = 15.0
 CUT_OFF = {"closed", "BrokenPipeError", "ConnectionResetError"}
 
 
@@ -123,7 +124,7 @@ def test_another_user_gets_nowhere(tmp_path: Path) -> None:
             os.chmod(folder, 0o755)
         for target in targets:
             os.chmod(target["address"], 0o666)
-        opened = attack(targets, attacks, folders=folders)
+        opened = attack(targets, attacks, folders=folders, answer_s=REFUSED_WITHIN_S)
         system.wait_for("mailbox_peer_refused", peer_uid=NOBODY)
         system.wait_for("lane_peer_refused", uid=NOBODY)
         system.wait_for("control_refused", peer_uid=NOBODY)

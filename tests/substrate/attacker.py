@@ -1,8 +1,9 @@
 """What another user of the machine would try; run by the system's own python with nothing of ours.
 
 Takes one JSON object on standard input: ``targets`` (each with ``kind`` stream, packet or tcp, and ``address``),
-``payloads`` (name to hexadecimal bytes), ``idle`` (connections to leave open) and ``folders`` to squat in. Prints what
-happened to each attempt: the name of an error, ``closed``, or what was answered.
+``payloads`` (name to hexadecimal bytes), ``idle`` (connections to leave open), ``answer_s`` (how long an answer may take
+before it is ``silence``) and ``folders`` to squat in. Prints what happened to each attempt: the name of an error,
+``closed``, or what was answered.
 """
 
 import json
@@ -12,7 +13,6 @@ import socket
 import sys
 
 KINDS = {"stream": socket.SOCK_STREAM, "packet": socket.SOCK_SEQPACKET}
-ANSWER_S = 0.3
 IDLE_S = 0.5
 
 
@@ -29,13 +29,13 @@ def connect(target):
     return sock
 
 
-def attempt(target, payload):
+def attempt(target, payload, answer_s):
     try:
         sock = connect(target)
     except OSError as error:
         return type(error).__name__
     with sock:
-        sock.settimeout(ANSWER_S)
+        sock.settimeout(answer_s)
         try:
             sock.sendall(payload)
             answer = sock.recv(4096)
@@ -80,7 +80,8 @@ def main():
     order = json.load(sys.stdin)
     attempts = []
     for target in order["targets"]:
-        outcomes = {name: attempt(target, bytes.fromhex(text)) for name, text in order["payloads"].items()}
+        payloads = {name: bytes.fromhex(text) for name, text in order["payloads"].items()}
+        outcomes = {name: attempt(target, payload, order["answer_s"]) for name, payload in payloads.items()}
         refused = flood(target, order["idle"])
         attempts.append({"target": target["address"], "outcomes": outcomes, "idle_refused": refused})
     squats = {folder: squat(folder) for folder in order["folders"]}

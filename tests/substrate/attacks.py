@@ -54,12 +54,14 @@ def attack(
     idle: int = IDLE_CONNECTIONS,
     folders: tuple[str, ...] = (),
     uid: int = NOBODY,
+    answer_s: float = 0.3,
 ) -> dict[str, Any]:
-    """Run the attacker as that user; what it has to report."""
+    """Run the attacker as that user; what it has to report. A busy machine needs a long ``answer_s``."""
     order = {
         "targets": targets,
         "payloads": {name: content.hex() for name, content in wanted.items()},
         "idle": idle,
+        "answer_s": answer_s,
         "folders": list(folders),
     }
     identity: dict[str, Any] = {} if uid == os.geteuid() else {"user": uid, "group": uid, "extra_groups": []}
