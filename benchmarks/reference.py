@@ -11,7 +11,7 @@ from typing import Self
 from websockets.asyncio.client import connect
 
 from nightdesk.settings.runtime import ExchangeEndpoint
-from nightdesk.simulator.wire import Framing
+from nightdesk.simulator.wire.framing import Framing
 from tests.simulator_support import RawClient
 from tests.support import wait_until
 

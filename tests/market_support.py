@@ -3,9 +3,9 @@
 from typing import Any
 
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
-from nightdesk.simulator.matching import Order
 from nightdesk.simulator.model import NewOrder, OrderHappened, Product, Quoted, Traded, VenueEvent
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.matching import Order
+from nightdesk.simulator.venue.venue import Venue
 
 ES = Product(symbol="ESZ6", exchange="CME", tick_size=0.25, point_value=50.0, commission=2.25)
 NOW_NS = 1_700_000_000_000_000_000

@@ -12,17 +12,17 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from nightdesk.clocks import Clock, SystemClock
 from nightdesk.messages.enums import AggressorSide
-from nightdesk.simulator.bars import BarStore
-from nightdesk.simulator.certificates import load_or_create
 from nightdesk.simulator.engine import Exchange, ExchangeSetup
-from nightdesk.simulator.log import ExchangeLog
-from nightdesk.simulator.matching import Order
 from nightdesk.simulator.model import Product, Quoted, Traded, VenueEvent
-from nightdesk.simulator.server import ExchangeServer
-from nightdesk.simulator.session import FCM_ID, IB_ID, User
-from nightdesk.simulator.templates import decode, encode
-from nightdesk.simulator.venue import Venue
-from nightdesk.simulator.wire import Framing, unwrap
+from nightdesk.simulator.plants.bars import BarStore
+from nightdesk.simulator.venue.log import ExchangeLog
+from nightdesk.simulator.venue.matching import Order
+from nightdesk.simulator.venue.venue import Venue
+from nightdesk.simulator.wire.certificates import load_or_create
+from nightdesk.simulator.wire.framing import Framing, unwrap
+from nightdesk.simulator.wire.server import ExchangeServer
+from nightdesk.simulator.wire.session import FCM_ID, IB_ID, User
+from nightdesk.simulator.wire.templates import decode, encode
 
 ES = Product("ESH4", "CME", 0.25, 50.0, 2.0)
 USER = User("trader", "secret", ("SIM-1",))

@@ -3,9 +3,9 @@
 import pytest
 
 from nightdesk.messages.enums import AggressorSide, BarUnit
-from nightdesk.simulator import bars
-from nightdesk.simulator.bars import BarStore
 from nightdesk.simulator.model import Traded
+from nightdesk.simulator.plants import bars
+from nightdesk.simulator.plants.bars import BarStore
 from tests.market_support import ES
 
 START_S = 1_700_000_040

@@ -22,9 +22,9 @@ from nightdesk.messages import (
 )
 from nightdesk.messages.base import FillId
 from nightdesk.settings.models import SyntheticSource
-from nightdesk.simulator.flow_synthetic import SyntheticFlow
+from nightdesk.simulator.flows.synthetic import SyntheticFlow
 from nightdesk.simulator.model import Completion, NewOrder, OrderEventKind, OrderHappened, Product, Quoted, Traded
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.venue import Venue
 from nightdesk.trading.strategy import Strategy
 from tests.strategy_support import START_NS, Bench
 

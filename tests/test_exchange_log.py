@@ -13,10 +13,10 @@ import pytest
 from nightdesk.errors import ConfigurationError, JournalError
 from nightdesk.messages.enums import AggressorSide, OrderType, Side
 from nightdesk.settings.models import SyntheticSource
-from nightdesk.simulator.flow_synthetic import SyntheticFlow
-from nightdesk.simulator.log import ExchangeLog, read_summary, rebuild
+from nightdesk.simulator.flows.synthetic import SyntheticFlow
 from nightdesk.simulator.model import OrderHappened, Product, Stage, Traded, VenueEvent
-from nightdesk.simulator.venue import Venue, VenueRefusal
+from nightdesk.simulator.venue.log import ExchangeLog, read_summary, rebuild
+from nightdesk.simulator.venue.venue import Venue, VenueRefusal
 from tests.market_support import (
     ACCOUNT,
     ES,
@@ -204,7 +204,7 @@ def test_summary_tells_tags_fills_and_states(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from nightdesk.messages.enums import Side
-from nightdesk.simulator.log import ExchangeLog, rebuild
+from nightdesk.simulator.venue.log import ExchangeLog, rebuild
 from tests.market_support import NOW_NS, booked_venue, new_order, quiet_venue
 log = ExchangeLog(sys.argv[1])
 rebuild(log, quiet_venue())

@@ -10,11 +10,11 @@ import pytest
 from nightdesk.errors import ConfigurationError
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
 from nightdesk.settings.models import SyntheticSource
-from nightdesk.simulator.flow_synthetic import ORDERS_PER_LEVEL_MAX, SyntheticFlow
-from nightdesk.simulator.matching import PROTECTION_TICKS, Best, Matched, Order, Outcome, Triggered
+from nightdesk.simulator.flows.synthetic import ORDERS_PER_LEVEL_MAX, SyntheticFlow
 from nightdesk.simulator.model import OrderHappened, Product, Quoted, Traded, VenueEvent
-from nightdesk.simulator.replay_matching import ReplayMatcher
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.matching import PROTECTION_TICKS, Best, Matched, Order, Outcome, Triggered
+from nightdesk.simulator.venue.replay_matching import ReplayMatcher
+from nightdesk.simulator.venue.venue import Venue
 from tests.market_support import ACCOUNT, ES, NOW_NS, new_order, quiet_venue
 
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightdesk.simulator.ledger import Ledger, Position, Scale, dollars
 from nightdesk.simulator.model import Product
+from nightdesk.simulator.venue.ledger import Ledger, Position, Scale, dollars
 from tests.market_support import ES
 
 ZN = Product("ZNZ6", "CBOT", 0.015625, 1000.0, 0.85)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightdesk.messages.enums import TimeInForce
-from nightdesk.simulator.matching import (
+from nightdesk.simulator.venue.matching import (
     PROTECTION_TICKS,
     Change,
     Dropped,

@@ -8,7 +8,7 @@ from nightdesk.clocks import ManualClock
 from nightdesk.messages.enums import BarUnit
 from nightdesk.simulator.engine import Exchange
 from nightdesk.simulator.model import VenueEvent
-from nightdesk.simulator.session import Session
+from nightdesk.simulator.wire.session import Session
 from tests.simulator_support import (
     ACCOUNT,
     START_NS,

@@ -10,12 +10,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from nightdesk.simulator import gateway
-from nightdesk.simulator.certificates import load_or_create
 from nightdesk.simulator.engine import Exchange
-from nightdesk.simulator.server import ExchangeServer
-from nightdesk.simulator.templates import CLASSES, MESSAGE_NAMES, decode, encode
-from nightdesk.simulator.wire import Framing
+from nightdesk.simulator.wire import gateway
+from nightdesk.simulator.wire.certificates import load_or_create
+from nightdesk.simulator.wire.framing import Framing
+from nightdesk.simulator.wire.server import ExchangeServer
+from nightdesk.simulator.wire.templates import CLASSES, MESSAGE_NAMES, decode, encode
 from tests.simulator_support import (
     ACCOUNT,
     FIRM,

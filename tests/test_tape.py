@@ -10,11 +10,11 @@ import pytest
 from nightdesk.errors import ConfigurationError
 from nightdesk.messages.enums import AggressorSide, Side
 from nightdesk.settings.models import ReplaySource
-from nightdesk.simulator.flow_replay import ReplayFlow
-from nightdesk.simulator.ledger import Scale
+from nightdesk.simulator.flows.replay import ReplayFlow
+from nightdesk.simulator.flows.tape import Tape
 from nightdesk.simulator.model import Quoted, Traded, VenueEvent
-from nightdesk.simulator.tape import Tape
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.ledger import Scale
+from nightdesk.simulator.venue.venue import Venue
 from tests.market_support import ACCOUNT, ES, NOW_NS, kinds, new_order, quiet_venue
 from tests.support import SHARED_DATA
 
@@ -132,7 +132,7 @@ def test_parquet_without_the_extra_says_what_to_install(tmp_path: Path, monkeypa
 
 def test_module_does_not_import_pyarrow_by_itself() -> None:
     """Lazily, for the core install has none."""
-    source = Path(importlib.import_module("nightdesk.simulator.tape").__file__ or "").read_text()
+    source = Path(importlib.import_module("nightdesk.simulator.flows.tape").__file__ or "").read_text()
     assert not any(line.startswith(("import pyarrow", "from pyarrow")) for line in source.splitlines())
 
 

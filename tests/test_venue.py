@@ -4,7 +4,7 @@ import pytest
 
 from nightdesk.messages.enums import AggressorSide, OrderType, Side, TimeInForce
 from nightdesk.simulator.model import Completion, NewOrder, OrderState, Product, Stage, VenueEvent
-from nightdesk.simulator.venue import Venue, VenueRefusal
+from nightdesk.simulator.venue.venue import Venue, VenueRefusal
 from tests.market_support import (
     ACCOUNT,
     ES,

@@ -13,15 +13,15 @@ from nightdesk.settings.models import Exchange as ExchangeSettings
 from nightdesk.settings.models import ReplaySource
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
 from nightdesk.settings.secrets import resolve_secret
-from nightdesk.simulator.bars import BarStore
-from nightdesk.simulator.certificates import load_or_create, write_private
 from nightdesk.simulator.engine import Exchange, ExchangeSetup
-from nightdesk.simulator.flow import make_flow
-from nightdesk.simulator.log import ExchangeLog, rebuild
+from nightdesk.simulator.flows.flow import make_flow
 from nightdesk.simulator.model import Product
-from nightdesk.simulator.server import ExchangeServer
-from nightdesk.simulator.session import User
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.plants.bars import BarStore
+from nightdesk.simulator.venue.log import ExchangeLog, rebuild
+from nightdesk.simulator.venue.venue import Venue
+from nightdesk.simulator.wire.certificates import load_or_create, write_private
+from nightdesk.simulator.wire.server import ExchangeServer
+from nightdesk.simulator.wire.session import User
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

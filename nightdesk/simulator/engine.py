@@ -6,18 +6,18 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from nightdesk.clocks import Clock
-from nightdesk.simulator.bars import BarStore
-from nightdesk.simulator.drive import AS_FAST_AS_TAKEN, MarketDrive
-from nightdesk.simulator.flow import Flow
-from nightdesk.simulator.log import ExchangeLog
+from nightdesk.simulator.flows.drive import AS_FAST_AS_TAKEN, MarketDrive
+from nightdesk.simulator.flows.flow import Flow
 from nightdesk.simulator.model import OrderEventKind, OrderHappened, Product, Quoted, Traded, VenueEvent
-from nightdesk.simulator.plant_history import BarFeed
-from nightdesk.simulator.plant_order import OrderFeed
-from nightdesk.simulator.plant_pnl import PnlFeed, account_update, instrument_update
-from nightdesk.simulator.plant_ticker import MarketFeed
-from nightdesk.simulator.reference import Catalog
-from nightdesk.simulator.session import Session, User
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.plants.bars import BarStore
+from nightdesk.simulator.plants.history import BarFeed
+from nightdesk.simulator.plants.order import OrderFeed
+from nightdesk.simulator.plants.pnl import PnlFeed, account_update, instrument_update
+from nightdesk.simulator.plants.reference import Catalog
+from nightdesk.simulator.plants.ticker import MarketFeed
+from nightdesk.simulator.venue.log import ExchangeLog
+from nightdesk.simulator.venue.venue import Venue
+from nightdesk.simulator.wire.session import Session, User
 
 HEARTBEAT_GRACE_S = 10.0
 """A client is dropped when it has sent nothing for the heartbeat interval and this; no source states the real one."""

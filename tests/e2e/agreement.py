@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from nightdesk.simulator.log import AccountSummary, read_summary
+from nightdesk.simulator.venue.log import AccountSummary, read_summary
 from tests.e2e.harness import System
 from tests.support import wait_until
 

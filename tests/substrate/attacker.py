@@ -1,9 +1,9 @@
 """What another user of the machine would try; run by the system's own python with nothing of ours.
 
 Takes one JSON object on standard input: ``targets`` (each with ``kind`` stream, packet or tcp, and ``address``),
-``payloads`` (name to hexadecimal bytes), ``idle`` (connections to leave open), ``answer_s`` (how long an answer may take
-before it is ``silence``) and ``folders`` to squat in. Prints what happened to each attempt: the name of an error,
-``closed``, or what was answered.
+``payloads`` (name to hexadecimal bytes), ``idle`` (connections to leave open), ``answer_s`` (how long an answer may
+take before it is ``silence``) and ``folders`` to squat in. Prints what happened to each attempt: the name of an
+error, ``closed``, or what was answered.
 """
 
 import json

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
 from nightdesk.simulator.model import Completion, Execution, OrderEventKind, OrderHappened, OrderState, Stage
-from nightdesk.simulator.session import FCM_ID, IB_ID
-from nightdesk.simulator.templates import encode
+from nightdesk.simulator.wire.session import FCM_ID, IB_ID
+from nightdesk.simulator.wire.templates import encode
 
 NS_PER_S = 1_000_000_000
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from nightdesk.messages.enums import AggressorSide
 from nightdesk.simulator.model import Product, Quoted, Traded
-from nightdesk.simulator.reference import expiration_of, name_of, root_of
-from nightdesk.simulator.session import BAD_INPUT, NO_DATA, SYMBOL_MISSING, Session
-from nightdesk.simulator.templates import encode
-from nightdesk.simulator.wire import OutgoingFrame
+from nightdesk.simulator.plants.reference import expiration_of, name_of, root_of
+from nightdesk.simulator.wire.framing import OutgoingFrame
+from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, SYMBOL_MISSING, Session
+from nightdesk.simulator.wire.templates import encode
 
 NS_PER_S = 1_000_000_000
 SUBSCRIBE = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nightdesk.errors import ConfigurationError
-from nightdesk.simulator.ledger import Scale
+from nightdesk.simulator.venue.ledger import Scale
 
 BATCH_ROWS = 8_192
 TIME_BACKWARDS_NS_MAX = 1_000_000_000

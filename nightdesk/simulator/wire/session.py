@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nightdesk.simulator.outlet import Outlet
-from nightdesk.simulator.templates import encode
-from nightdesk.simulator.wire import Framing, OutgoingFrame
+from nightdesk.simulator.wire.framing import Framing, OutgoingFrame
+from nightdesk.simulator.wire.outlet import Outlet
+from nightdesk.simulator.wire.templates import encode
 
 if TYPE_CHECKING:
     from nightdesk.simulator.engine import Exchange

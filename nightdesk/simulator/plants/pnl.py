@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nightdesk.simulator.model import AccountState, PositionState
-from nightdesk.simulator.reference import root_of
-from nightdesk.simulator.session import BAD_INPUT, FCM_ID, IB_ID, Session
-from nightdesk.simulator.templates import encode
-from nightdesk.simulator.wire import OutgoingFrame
+from nightdesk.simulator.plants.reference import root_of
+from nightdesk.simulator.wire.framing import OutgoingFrame
+from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, Session
+from nightdesk.simulator.wire.templates import encode
 
 NS_PER_S = 1_000_000_000
 SUBSCRIBE = 1

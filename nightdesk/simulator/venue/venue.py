@@ -5,23 +5,6 @@ from collections.abc import Iterable, Sequence
 
 from nightdesk.errors import NightdeskError
 from nightdesk.messages.enums import AggressorSide, OrderType, Side, TimeInForce
-from nightdesk.simulator.client_order import ClientOrder
-from nightdesk.simulator.counters import FIRST_BASKET_ID, Counters
-from nightdesk.simulator.ledger import Ledger, Scale, dollars
-from nightdesk.simulator.market import Market
-from nightdesk.simulator.matching import (
-    Best,
-    Dropped,
-    Matched,
-    Matcher,
-    MatchingEngine,
-    Opened,
-    Order,
-    Outcome,
-    Pending,
-    Printed,
-    Refused,
-)
 from nightdesk.simulator.model import (
     AccountState,
     Completion,
@@ -37,7 +20,24 @@ from nightdesk.simulator.model import (
     Traded,
     VenueEvent,
 )
-from nightdesk.simulator.rms import Ticks, check, check_modify, present_request
+from nightdesk.simulator.venue.client_order import ClientOrder
+from nightdesk.simulator.venue.counters import FIRST_BASKET_ID, Counters
+from nightdesk.simulator.venue.ledger import Ledger, Scale, dollars
+from nightdesk.simulator.venue.market import Market
+from nightdesk.simulator.venue.matching import (
+    Best,
+    Dropped,
+    Matched,
+    Matcher,
+    MatchingEngine,
+    Opened,
+    Order,
+    Outcome,
+    Pending,
+    Printed,
+    Refused,
+)
+from nightdesk.simulator.venue.rms import Ticks, check, check_modify, present_request
 
 ORDERS_KEPT_MAX = 20_000
 """Finished orders kept for the session's lists; older ones are forgotten (the log has them all)."""

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from nightdesk.messages.enums import AggressorSide, BarUnit
-from nightdesk.simulator.bars import BarState
 from nightdesk.simulator.model import Product, Traded
-from nightdesk.simulator.reference import day_of_index, start_of_day_s
-from nightdesk.simulator.session import (
+from nightdesk.simulator.plants.bars import BarState
+from nightdesk.simulator.plants.reference import day_of_index, start_of_day_s
+from nightdesk.simulator.wire.framing import OutgoingFrame
+from nightdesk.simulator.wire.session import (
     BAD_INPUT,
     FINISH_INDEX_MISSING,
     NO_DATA,
@@ -17,8 +18,7 @@ from nightdesk.simulator.session import (
     SYMBOL_MISSING,
     Session,
 )
-from nightdesk.simulator.templates import encode
-from nightdesk.simulator.wire import OutgoingFrame
+from nightdesk.simulator.wire.templates import encode
 
 NS_PER_S = 1_000_000_000
 RECORDS_MAX = 10_000

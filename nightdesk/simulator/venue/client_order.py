@@ -1,8 +1,8 @@
 """A client's order inside the exchange: the matcher's order plus everything that reports and lists tell of it."""
 
-from nightdesk.simulator.ledger import Scale
-from nightdesk.simulator.matching import Change, Order
 from nightdesk.simulator.model import Completion, Execution, NewOrder, OrderState, Stage
+from nightdesk.simulator.venue.ledger import Scale
+from nightdesk.simulator.venue.matching import Change, Order
 
 
 class ClientOrder(Order):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from nightdesk.settings.models import ReplaySource, SyntheticSource
-from nightdesk.simulator.flow_replay import ReplayFlow
-from nightdesk.simulator.flow_synthetic import SyntheticFlow
+from nightdesk.simulator.flows.replay import ReplayFlow
+from nightdesk.simulator.flows.synthetic import SyntheticFlow
 from nightdesk.simulator.model import Product, Step
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.venue import Venue
 
 
 class Flow(Protocol):

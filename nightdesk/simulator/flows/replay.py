@@ -6,11 +6,11 @@ from functools import partial
 from nightdesk.errors import ConfigurationError
 from nightdesk.messages.enums import AggressorSide
 from nightdesk.settings.models import ReplaySource
-from nightdesk.simulator.matching import Best
+from nightdesk.simulator.flows.tape import Tape, TapeRow
 from nightdesk.simulator.model import Step, VenueEvent
-from nightdesk.simulator.replay_matching import ReplayMatcher
-from nightdesk.simulator.tape import Tape, TapeRow
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.matching import Best
+from nightdesk.simulator.venue.replay_matching import ReplayMatcher
+from nightdesk.simulator.venue.venue import Venue
 
 _AGGRESSORS = {1: AggressorSide.BUY, -1: AggressorSide.SELL, 0: AggressorSide.NONE}
 

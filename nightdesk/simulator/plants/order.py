@@ -6,7 +6,9 @@ from typing import Any
 
 from nightdesk.messages.enums import OrderType
 from nightdesk.simulator.model import NewOrder, OrderEventKind, OrderHappened, VenueEvent
-from nightdesk.simulator.order_frames import (
+from nightdesk.simulator.venue.venue import VenueRefusal
+from nightdesk.simulator.wire.framing import OutgoingFrame
+from nightdesk.simulator.wire.order_frames import (
     DURATIONS,
     NS_PER_S,
     PRICE_TYPES,
@@ -15,7 +17,7 @@ from nightdesk.simulator.order_frames import (
     frames_of,
     snapshot,
 )
-from nightdesk.simulator.session import (
+from nightdesk.simulator.wire.session import (
     BAD_INPUT,
     FCM_ID,
     FCM_MISSING,
@@ -30,8 +32,6 @@ from nightdesk.simulator.session import (
     USER_TYPE_MISSING,
     Session,
 )
-from nightdesk.simulator.venue import VenueRefusal
-from nightdesk.simulator.wire import OutgoingFrame
 
 USER_TYPE_TRADER = 3
 ROUTED_EXCHANGES = ("CME", "CBOT", "NYMEX", "COMEX")

@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 from nightdesk.simulator.model import Execution, OrderState
-from nightdesk.simulator.order_frames import NS_PER_S, fill_report, time_and_date
-from nightdesk.simulator.reference import day_of_index, start_of_day_s
-from nightdesk.simulator.session import (
+from nightdesk.simulator.plants.reference import day_of_index, start_of_day_s
+from nightdesk.simulator.wire.framing import OutgoingFrame
+from nightdesk.simulator.wire.order_frames import NS_PER_S, fill_report, time_and_date
+from nightdesk.simulator.wire.session import (
     BAD_INPUT,
     FCM_ID,
     FINISH_INDEX_MISSING,
@@ -17,7 +18,6 @@ from nightdesk.simulator.session import (
     START_INDEX_MISSING,
     Session,
 )
-from nightdesk.simulator.wire import OutgoingFrame
 
 RECORDS_MAX = 10_000
 """Fills in one answer; a request may ask for fewer."""

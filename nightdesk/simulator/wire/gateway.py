@@ -4,8 +4,9 @@ from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any
 
-from nightdesk.simulator import plant_history, plant_order, plant_order_history, plant_pnl, plant_ticker
-from nightdesk.simulator.session import (
+from nightdesk.simulator.plants import history, order, order_history, pnl, ticker
+from nightdesk.simulator.wire.framing import detect_framing, unwrap
+from nightdesk.simulator.wire.session import (
     BAD_INPUT,
     FCM_ID,
     IB_ID,
@@ -14,8 +15,7 @@ from nightdesk.simulator.session import (
     Plant,
     Session,
 )
-from nightdesk.simulator.templates import CLASSES, MESSAGE_NAMES, MalformedFrameError, UnknownTemplateError, decode
-from nightdesk.simulator.wire import detect_framing, unwrap
+from nightdesk.simulator.wire.templates import CLASSES, MESSAGE_NAMES, MalformedFrameError, UnknownTemplateError, decode
 
 TEMPLATE_VERSION = "5.27"
 MALFORMED_FRAMES_MAX = 10
@@ -143,12 +143,12 @@ _BEFORE_LOGIN: dict[int, Handler] = {10: login, 16: system_info}
 _EVERY_PLANT: dict[int, Handler] = {
     10: second_login,
     12: logout,
-    14: plant_ticker.reference_data,
+    14: ticker.reference_data,
     18: heartbeat,
 }
 _PLANTS: dict[int, dict[int, Handler]] = {
-    Plant.TICKER: _EVERY_PLANT | plant_ticker.HANDLERS,
-    Plant.ORDER: _EVERY_PLANT | plant_order.HANDLERS | plant_order_history.HANDLERS,
-    Plant.HISTORY: _EVERY_PLANT | plant_history.HANDLERS,
-    Plant.PNL: _EVERY_PLANT | plant_pnl.HANDLERS | {302: plant_order.account_list},
+    Plant.TICKER: _EVERY_PLANT | ticker.HANDLERS,
+    Plant.ORDER: _EVERY_PLANT | order.HANDLERS | order_history.HANDLERS,
+    Plant.HISTORY: _EVERY_PLANT | history.HANDLERS,
+    Plant.PNL: _EVERY_PLANT | pnl.HANDLERS | {302: order.account_list},
 }

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from nightdesk.messages.enums import OrderType, TimeInForce
-from nightdesk.simulator.ledger import Scale
-from nightdesk.simulator.matching import Change, Order, is_wrong_side
+from nightdesk.simulator.venue.ledger import Scale
+from nightdesk.simulator.venue.matching import Change, Order, is_wrong_side
 
 QUANTITY_MAX = 100_000
 """No order may ask for more contracts; a wire's garbage does not become a position."""

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.settings.models import SyntheticSource
-from nightdesk.simulator.matching import BookSide, MatchingEngine, Order, Outcome
 from nightdesk.simulator.model import OrderHappened, Product, Step, VenueEvent
-from nightdesk.simulator.venue import Venue
+from nightdesk.simulator.venue.matching import BookSide, MatchingEngine, Order, Outcome
+from nightdesk.simulator.venue.venue import Venue
 
 LEVELS = 10
 """Depth: prices with orders on each side of the fair price."""

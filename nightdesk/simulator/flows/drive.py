@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from nightdesk.clocks import Clock
-from nightdesk.simulator.flow import Flow
+from nightdesk.simulator.flows.flow import Flow
 from nightdesk.simulator.model import VenueEvent
 
 AS_FAST_AS_TAKEN = 0.0

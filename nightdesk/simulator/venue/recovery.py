@@ -8,12 +8,12 @@ import msgspec
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.messages.enums import OrderType, Side
-from nightdesk.simulator.client_order import ClientOrder
-from nightdesk.simulator.counters import Counters
-from nightdesk.simulator.ledger import Scale
-from nightdesk.simulator.log_file import PRICE, SESSION, ExchangeLog, damaged_record, read_records
 from nightdesk.simulator.model import Completion, Execution, NewOrder, OrderEventKind, Product, Stage
-from nightdesk.simulator.venue import ORDERS_KEPT_MAX, Venue
+from nightdesk.simulator.venue.client_order import ClientOrder
+from nightdesk.simulator.venue.counters import Counters
+from nightdesk.simulator.venue.ledger import Scale
+from nightdesk.simulator.venue.log_file import PRICE, SESSION, ExchangeLog, damaged_record, read_records
+from nightdesk.simulator.venue.venue import ORDERS_KEPT_MAX, Venue
 
 _STAGES = {stage.value: stage for stage in Stage}
 _TYPES = {order_type.value: order_type for order_type in OrderType}

@@ -1,6 +1,6 @@
 """The exchange's log: writing it, recovering from it, and reading its summary."""
 
-from nightdesk.simulator.log_file import ExchangeLog
-from nightdesk.simulator.recovery import AccountSummary, FillSummary, read_summary, rebuild
+from nightdesk.simulator.venue.log_file import ExchangeLog
+from nightdesk.simulator.venue.recovery import AccountSummary, FillSummary, read_summary, rebuild
 
 __all__ = ["AccountSummary", "ExchangeLog", "FillSummary", "read_summary", "rebuild"]

@@ -11,12 +11,12 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from nightdesk.errors import ConfigurationError
-from nightdesk.simulator.certificates import Certificates
 from nightdesk.simulator.engine import Exchange
-from nightdesk.simulator.gateway import receive
-from nightdesk.simulator.outlet import BACKLOG_BYTES_LOW, Outlet
-from nightdesk.simulator.session import Session
-from nightdesk.simulator.wire import FRAME_BYTES_MAX
+from nightdesk.simulator.wire.certificates import Certificates
+from nightdesk.simulator.wire.framing import FRAME_BYTES_MAX
+from nightdesk.simulator.wire.gateway import receive
+from nightdesk.simulator.wire.outlet import BACKLOG_BYTES_LOW, Outlet
+from nightdesk.simulator.wire.session import Session
 
 HOST = "127.0.0.1"
 HOUSEKEEPING_S = 0.25

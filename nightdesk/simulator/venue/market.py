@@ -1,9 +1,9 @@
 """One instrument's public side: the last print and quote, the session's volume, and the matcher behind them."""
 
 from nightdesk.messages.enums import AggressorSide
-from nightdesk.simulator.ledger import Scale
-from nightdesk.simulator.matching import Best, Matcher
 from nightdesk.simulator.model import Product, Quoted, Traded
+from nightdesk.simulator.venue.ledger import Scale
+from nightdesk.simulator.venue.matching import Best, Matcher
 
 
 class Market:

@@ -7,7 +7,7 @@ unmasked (RFC 6455, 5.2), so the same bytes serve every client of the same frami
 
 from enum import Enum
 
-from nightdesk.simulator.templates import MalformedFrameError
+from nightdesk.simulator.wire.templates import MalformedFrameError
 
 FRAME_BYTES_MAX = 1 << 20
 """The longest frame that a client may send; async_rithmic's own limit for what it receives is the same."""

@@ -17,7 +17,7 @@ fills as on a tape of trades alone.
 """
 
 from nightdesk.messages.enums import TimeInForce
-from nightdesk.simulator.matching import (
+from nightdesk.simulator.venue.matching import (
     PROTECTION_TICKS,
     TEXT_IMMEDIATE,
     TEXT_NO_LIQUIDITY,

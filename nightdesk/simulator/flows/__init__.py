@@ -1,0 +1,1 @@
+"""What moves the market: synthetic flow and recorded tapes, and the motor that plays them."""

@@ -1,0 +1,1 @@
+"""What each plant answers."""

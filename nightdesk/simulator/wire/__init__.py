@@ -1,0 +1,1 @@
+"""The protocol's side: messages, frames, sockets, sessions."""
