@@ -35,6 +35,9 @@ _PATH_KEYS: tuple[tuple[str, ...], ...] = (
     ("gateway", "ca_file"),
     ("strategies", "*", "path"),
     ("exchange", "source", "path"),
+    ("exchange", "source", "tapes", "*", "path"),
+    ("exchange", "history", "*", "path"),
+    ("exchange", "faults"),
     *((*path, "file") for path in SECRET_PATHS),
 )
 """Keys whose values are paths: relative ones are relative to the configuration file's folder."""

@@ -4,37 +4,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from nightdesk.settings.exchange import Exchange as Exchange
+from nightdesk.settings.exchange import ExchangeUser as ExchangeUser
+from nightdesk.settings.exchange import ReplaySource as ReplaySource
+from nightdesk.settings.exchange import SyntheticSource as SyntheticSource
 from nightdesk.settings.section import Name as Name
+from nightdesk.settings.section import Path as Path
 from nightdesk.settings.section import Seconds as Seconds
+from nightdesk.settings.section import Secret as Secret
 from nightdesk.settings.section import Section as Section
+from nightdesk.settings.section import Text as Text
 from nightdesk.settings.supervision import PlantSupervision, SupervisionTree
 from nightdesk.settings.supervision import Supervision as Supervision
 
-Path = Annotated[str, Field(min_length=1, max_length=4096)]
-"""A file or folder; a relative one is relative to the configuration file's folder."""
-
-Text = Annotated[str, Field(min_length=1, max_length=500)]
-
 CONTRACTS_MAX = 1_000_000
 """Of every limit on contracts and orders."""
-
-
-class Secret(Section):
-    """Where a secret comes from, never the secret itself: one environment variable or one file of mode 0600.
-
-    In YAML it is written ``${VARIABLE}`` or ``{file: /path}``; the loader turns the first form into ``env``.
-    """
-
-    env: Text | None = None
-    """The name of the environment variable; in the file: ``${NAME}``."""
-    file: Path | None = None
-    """The file, which holds one line; mode 0600 (or 0400), owned by this user or root."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("give a secret as ${VARIABLE} or as {file: PATH}, not in clear text")
-        return self
 
 
 class Gateway(Section):
@@ -172,65 +156,6 @@ class MarketLane(Section):
     """
     buffer_max: Annotated[int, Field(ge=100, le=1_000_000)] = 20_000
     """Ticks that wait for one strategy."""
-
-
-class SyntheticSource(Section):
-    """Seeded order flow around a moving price. ``ticks_per_second`` is the mean rate of events at speed 1."""
-
-    kind: Literal["synthetic"]
-    """Made-up order flow around a price that wanders."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    """The same seed gives the same market."""
-    ticks_per_second: Annotated[float, Field(gt=0, le=20_000)] = 20.0
-    """Mean rate of events at speed 1."""
-    start_price: Annotated[float, Field(gt=0, le=1e9)] = 5000.0
-    """Where the price begins, in price units."""
-
-
-class ReplaySource(Section):
-    """A recorded tape: Parquet (extra ``parquet``) or CSV with the columns named in docs/simulator.md.
-
-    ``symbol`` is the instrument that the tape is played on; ``limit`` (0: all) is the number of rows.
-    """
-
-    kind: Literal["replay"]
-    """A recorded tape."""
-    path: Path
-    """A ``.parquet`` (extra ``parquet``) or ``.csv`` file with the columns of docs/simulator.md."""
-    symbol: Text
-    """The instrument that the tape is played on."""
-    limit: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Rows to play; 0 is all."""
-
-
-class ExchangeUser(Section):
-    """A login at the embedded exchange and its accounts."""
-
-    user: Secret
-    """The user of a login at the embedded exchange."""
-    password: Secret
-    """Its password."""
-    accounts: Annotated[list[Text], Field(min_length=1)] = ["SIM-1"]
-    """Its accounts."""
-
-
-class Exchange(Section):
-    """The embedded R|Protocol exchange. ``port`` 0 lets the system choose; ``speed`` 0: as fast as clients take it."""
-
-    system_name: Text = "Nightdesk Simulator"
-    """What the exchange calls itself at a login."""
-    port: Annotated[int, Field(ge=0, le=65_535)] = 0
-    """The TCP port on the loopback; 0: any free one."""
-    source: Annotated[SyntheticSource | ReplaySource, Field(discriminator="kind")] = SyntheticSource(kind="synthetic")
-    """Where the market comes from."""
-    speed: Annotated[float, Field(ge=0, le=100_000)] = 1.0
-    """Market seconds for one second of yours; 0: as fast as everybody keeps up."""
-    users: list[ExchangeUser] = []
-    """Logins; without any: user ``nightdesk``, password ``nightdesk``, account ``SIM-1``."""
-    heartbeat_interval_s: Seconds = 60.0
-    """How often a client must be heard of."""
-    starting_balance: Annotated[float, Field(ge=0, le=1e12)] = 100_000.0
-    """Of each new account, in currency."""
 
 
 class Settings(Section):

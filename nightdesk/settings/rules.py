@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from nightdesk.settings.alert_events import ALERT_EVENTS
+from nightdesk.settings.exchange import Recording
 from nightdesk.settings.models import ReplaySource, Settings
 from nightdesk.settings.yaml_source import KeyPath
 
@@ -86,10 +87,25 @@ def _instruments(settings: Settings) -> Iterator[Complaint]:
                 yield path, f"{symbol} is not among the instruments ({known}); add it there or mend it here"
             elif symbol in strategy.symbols[:place]:
                 yield path, f"{symbol} is given twice; remove one of them"
-    source = settings.exchange.source if settings.exchange else None
-    if isinstance(source, ReplaySource) and source.symbol not in symbols:
-        text = f"{source.symbol} is not among the instruments ({known}); add it there or mend it here"
-        yield ("exchange", "source", "symbol"), text
+    for where, recording in _recordings(settings):
+        if recording.symbol not in symbols:
+            text = f"{recording.symbol} is not among the instruments ({known}); add it there or mend it here"
+            yield (*where, "symbol"), text
+    for index, product in enumerate(settings.exchange.products if settings.exchange else ()):
+        if product.symbol not in symbols:
+            text = f"{product.symbol} is not among the instruments ({known}); add it there or mend it here"
+            yield ("exchange", "products", index, "symbol"), text
+
+
+def _recordings(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], Recording]]:
+    if settings.exchange is None:
+        return
+    source = settings.exchange.source
+    if isinstance(source, ReplaySource):
+        for index, recording in enumerate(source.recordings):
+            yield ("exchange", "source", "tapes", index) if source.tapes else ("exchange", "source"), recording
+    for index, recording in enumerate(settings.exchange.history):
+        yield ("exchange", "history", index), recording
 
 
 def _events(settings: Settings) -> Iterator[Complaint]:
@@ -105,9 +121,11 @@ def _events(settings: Settings) -> Iterator[Complaint]:
 def _files(settings: Settings) -> Iterator[Complaint]:
     if settings.gateway and settings.gateway.ca_file and not os.path.isfile(settings.gateway.ca_file):
         yield ("gateway", "ca_file"), f"{settings.gateway.ca_file} is not a file; mend the path or remove the key"
-    source = settings.exchange.source if settings.exchange else None
-    if isinstance(source, ReplaySource) and not os.path.isfile(source.path):
-        yield ("exchange", "source", "path"), f"{source.path} is not a file; mend the path of the recorded tape"
+    for place, recording in _recordings(settings):
+        if not os.path.isfile(recording.path):
+            yield (*place, "path"), f"{recording.path} is not a file; mend the path of the recorded tape"
+    if settings.exchange and settings.exchange.faults and not os.path.isfile(settings.exchange.faults):
+        yield ("exchange", "faults"), f"{settings.exchange.faults} is not a file; mend the path of the fault script"
     for index, strategy in enumerate(settings.strategies):
         if strategy.path is not None and not os.path.isdir(strategy.path):
             yield ("strategies", index, "path"), f"{strategy.path} is not a folder; name the folder the module is in"

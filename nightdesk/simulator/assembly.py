@@ -66,7 +66,7 @@ def assemble(run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogge
         products=products,
         users=users,
         speed=settings.speed,
-        played_symbol=source.symbol if isinstance(source, ReplaySource) else None,
+        played_symbol=source.recordings[0].symbol if isinstance(source, ReplaySource) else None,
         heartbeat_interval_s=settings.heartbeat_interval_s,
     )
     exchange = Exchange(

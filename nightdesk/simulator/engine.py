@@ -134,7 +134,7 @@ class Exchange:
                 self._is_mark_due = True
                 for bar in self.bars.add(event):
                     self.bar_feed.closed(bar)
-            else:
+            elif isinstance(event, OrderHappened):
                 is_requested = event.kind is OrderEventKind.CANCELED and event.order.basket_id in canceled_by_request
                 self.order_feed.order_happened(event, is_requested_cancel=is_requested)
                 if event.kind is OrderEventKind.FILLED:

@@ -9,13 +9,93 @@ from nightdesk.messages.enums import AggressorSide, OrderType, Side, TimeInForce
 
 
 class Product(msgspec.Struct, frozen=True):
-    """One listed contract; ``commission`` per contract and side, money in US dollars."""
+    """One listed contract; ``commission`` per contract and side, money in US dollars; a limit of 0 is none."""
 
     symbol: str
     exchange: str
     tick_size: float
     point_value: float
     commission: float
+    margin: float = 0.0
+    """Initial margin of one contract."""
+    max_order_quantity: int = 0
+    price_limit_percent: float = 0.0
+    """How far from the session's first price it may trade."""
+
+
+class AccountTerms(msgspec.Struct, frozen=True):
+    """An account's money and limits, in dollars and contracts; a limit of 0 is none."""
+
+    account_id: str
+    starting_balance: float
+    max_order_quantity: int = 0
+    buy_limit: int = 0
+    sell_limit: int = 0
+    loss_limit: float = 0.0
+    min_account_balance: float = 0.0
+    products: tuple[str, ...] = ()
+    """Product codes that it may trade; none: all."""
+
+
+class PriceField(StrEnum):
+    """Which price of the market a condition looks at."""
+
+    BID = "BID"
+    OFFER = "OFFER"
+    TRADE = "TRADE"
+    LEAN = "LEAN"
+
+
+class Condition(StrEnum):
+    """How the market's price is compared with the condition's."""
+
+    EQUAL = "EQUAL"
+    NOT_EQUAL = "NOT_EQUAL"
+    GREATER = "GREATER"
+    GREATER_EQUAL = "GREATER_EQUAL"
+    LESSER = "LESSER"
+    LESSER_EQUAL = "LESSER_EQUAL"
+
+
+class IfTouched(msgspec.Struct, frozen=True):
+    """An order is held until a market, of this or another contract, meets a condition."""
+
+    symbol: str
+    exchange: str
+    condition: Condition
+    price_field: PriceField
+    price: float
+
+
+class BracketKind(StrEnum):
+    """The wire's bracket types: which exits an entry brings, and whether they stay at their first prices."""
+
+    STOP_ONLY = "STOP_ONLY"
+    TARGET_ONLY = "TARGET_ONLY"
+    TARGET_AND_STOP = "TARGET_AND_STOP"
+    STOP_ONLY_STATIC = "STOP_ONLY_STATIC"
+    TARGET_ONLY_STATIC = "TARGET_ONLY_STATIC"
+    TARGET_AND_STOP_STATIC = "TARGET_AND_STOP_STATIC"
+
+
+class BracketTerms(msgspec.Struct, frozen=True):
+    """The exits of a bracket: distances in ticks from the entry's fill price, quantities in contracts."""
+
+    kind: BracketKind
+    target_quantity: int = 0
+    target_ticks: int = 0
+    stop_quantity: int = 0
+    stop_ticks: int = 0
+    trailing_stop_trigger_ticks: int = 0
+    """The stop begins to trail when the market has gone so far in favour; 0: it does not trail."""
+    trailing_by_last_trade: bool = False
+    break_even_ticks: int = 0
+    break_even_trigger_ticks: int = 0
+    """At a profit of so many ticks the stop moves to the entry price plus ``break_even_ticks``; 0: never."""
+    stop_market_on_reject: bool = False
+    target_market_at_ns: int | None = None
+    stop_market_at_ns: int | None = None
+    target_market_after_s: int = 0
 
 
 class NewOrder(msgspec.Struct, frozen=True):
@@ -35,12 +115,21 @@ class NewOrder(msgspec.Struct, frozen=True):
     window_name: str = ""
     is_automatic: bool = True
     trade_route: str = "simulator"
+    trail_by_ticks: int = 0
+    """A stop that follows the market at this distance; 0: it stands still."""
+    trail_by: PriceField = PriceField.TRADE
+    release_at_ns: int | None = None
+    cancel_at_ns: int | None = None
+    cancel_after_s: int = 0
+    if_touched: IfTouched | None = None
+    bracket: BracketTerms | None = None
 
 
 class Stage(StrEnum):
     """Where an order stands at the exchange."""
 
     RECEIVED = "RECEIVED"
+    RELEASE_PENDING = "RELEASE_PENDING"
     TRIGGER_PENDING = "TRIGGER_PENDING"
     OPEN = "OPEN"
     COMPLETE = "COMPLETE"
@@ -75,6 +164,11 @@ class OrderState(msgspec.Struct, frozen=True):
     text: str
     ts_created_ns: int
     ts_last_ns: int
+    original_basket_id: str = ""
+    """Of a bracket's exits: the entry."""
+    linked_basket_ids: tuple[str, ...] = ()
+    """Orders that end together (a bracket's exits, OCO legs), this one included."""
+    bracket_kind: BracketKind | None = None
 
 
 class Execution(msgspec.Struct, frozen=True):
@@ -91,6 +185,7 @@ class OrderEventKind(StrEnum):
     """What happened to an order at the exchange."""
 
     RECEIVED = "RECEIVED"
+    RELEASE_PENDING = "RELEASE_PENDING"
     OPENED = "OPENED"
     TRIGGER_PENDING = "TRIGGER_PENDING"
     TRIGGERED = "TRIGGERED"
@@ -99,6 +194,8 @@ class OrderEventKind(StrEnum):
     MODIFY_FAILED = "MODIFY_FAILED"
     CANCELED = "CANCELED"
     CANCEL_FAILED = "CANCEL_FAILED"
+    REJECTED = "REJECTED"
+    """By the exchange itself, after the risk system let it pass; COMPLETED(FA) follows."""
     COMPLETED = "COMPLETED"
 
 
@@ -147,6 +244,72 @@ class Quoted(msgspec.Struct, frozen=True):
     ts_ns: int
 
 
+class OrderDepthKind(StrEnum):
+    """What happened to one resting order of the public book."""
+
+    NEW = "NEW"
+    CHANGE = "CHANGE"
+    DELETE = "DELETE"
+
+
+class OrderDepth(msgspec.Struct, frozen=True):
+    """One resting order of the public book after (or, when it is gone, before) a change."""
+
+    kind: OrderDepthKind
+    side: Side
+    price: float
+    previous_price: float | None
+    """Of a CHANGE that moved it; otherwise None."""
+    size: int
+    priority: int
+    exchange_order_id: str
+
+
+class LevelDepth(msgspec.Struct, frozen=True):
+    """One price level of the public book; size 0: the level is gone."""
+
+    side: Side
+    price: float
+    size: int
+    orders: int
+
+
+class BookChanged(msgspec.Struct, frozen=True):
+    """Everything that one exchange event did to the public book; only reported while somebody watches it."""
+
+    symbol: str
+    exchange: str
+    sequence: int
+    orders: tuple[OrderDepth, ...]
+    levels: tuple[LevelDepth, ...]
+    ts_ns: int
+
+
+class ModeChanged(msgspec.Struct, frozen=True):
+    """A market opened, closed, halted or was reserved; ``mode`` and ``reason`` are the wire's words."""
+
+    symbol: str
+    exchange: str
+    mode: str
+    reason: str
+    trade_date: str
+    ts_ns: int
+
+
+class BracketChanged(msgspec.Struct, frozen=True):
+    """The quantities of a bracket's exits changed; ``basket_id`` is the entry's."""
+
+    account_id: str
+    basket_id: str
+    stop_ticks: int
+    stop_quantity: int
+    stop_quantity_released: int
+    target_ticks: int
+    target_quantity: int
+    target_quantity_released: int
+    ts_ns: int
+
+
 class PositionState(msgspec.Struct, frozen=True):
     """One account's net position in one contract; money in US dollars."""
 
@@ -172,9 +335,13 @@ class AccountState(msgspec.Struct, frozen=True):
     realized_pnl: float
     unrealized_pnl: float
     commission: float
+    margin_used: float = 0.0
+    """Of the open positions."""
+    margin_reserved: float = 0.0
+    """Of working orders, beyond that."""
 
 
-VenueEvent = OrderHappened | Traded | Quoted
+VenueEvent = OrderHappened | Traded | Quoted | BookChanged | ModeChanged | BracketChanged
 """What a step of the venue reports, in the order in which it happened."""
 
 Step = Callable[[], list[VenueEvent]]

@@ -29,19 +29,20 @@ class ReplayFlow:
 
         Raises ``ConfigurationError``.
         """
-        if source.symbol not in {product.symbol for product in venue.products()}:
+        recording = source.recordings[0]
+        if recording.symbol not in {product.symbol for product in venue.products()}:
             raise ConfigurationError(
-                f"exchange.source.symbol: {source.symbol} is not one of the instruments; list it or correct it"
+                f"exchange.source.symbol: {recording.symbol} is not one of the instruments; list it or correct it"
             )
-        tape = Tape(source.path, venue.market(source.symbol).scale, source.limit)
+        tape = Tape(recording.path, venue.market(recording.symbol).scale, recording.limit)
         self._venue = venue
-        self._symbol = source.symbol
+        self._symbol = recording.symbol
         self._rows: Iterator[TapeRow] = tape.rows()
         self._next_row = next(self._rows, None)
         self._now_ns = 0
         self._shown: Best | None = None
         self._matcher = ReplayMatcher(has_quotes=tape.has_quotes)
-        venue.install_matcher(source.symbol, self._matcher)
+        venue.install_matcher(recording.symbol, self._matcher)
 
     def next(self) -> tuple[int, Step] | None:
         """The next row; market time stands still where the file's time goes back a little."""
