@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,13 @@ _logging_root = logging.root
 _logging_manager = logging.Logger.manager
 
 _STANDARD_ERROR = 2
+
+FAULT_BYTES_MAX = 65_536
+"""What is read of a fault's text; a pipe holds no more unless it is told to."""
+
+_NO_PIPE = -1
+_fault_pipe = [_NO_PIPE]
+"""Where the next process that is forked here tells of its faults, until it takes it over."""
 
 own_descriptors: set[int] = set()
 """Descriptors that only this process has a use for; a forked child closes its copies (see ``close_inherited``)."""
@@ -76,12 +84,54 @@ def take_over(on_terminate: Callable[[], None]) -> None:
     for ignored in _IGNORED_SIGNALS:
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, terminate)
-    # By its number: sys.stderr may be None, or something that has no descriptor.
-    faulthandler.enable(_STANDARD_ERROR)
+    _tell_faults()
+
+
+@contextmanager
+def faults_of_next_process() -> Iterator[int]:
+    """What a process that is forked in this block says when it dies of a real fault; for ``fault_text`` after its end.
+
+    Standard error would not do: in a pipe that nobody reads a dying process would wait for ever, and as it is mostly
+    the log's pipe, the many small pieces of such a text would tear other processes' lines.
+    """
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    own_descriptors.add(reading)
+    _fault_pipe[0] = writing
+    try:
+        yield reading
+    finally:
+        _fault_pipe[0] = _NO_PIPE
+        os.close(writing)
+
+
+def fault_text(descriptor: int) -> str:
+    """What an ended process said of its fault, empty if it had none; its descriptor is closed."""
+    try:
+        return os.read(descriptor, FAULT_BYTES_MAX).decode("utf-8", "replace")
+    except BlockingIOError:
+        # Somebody whom it forked itself holds the other end.
+        return ""
+    finally:
+        own_descriptors.discard(descriptor)
+        os.close(descriptor)
+
+
+def _tell_faults() -> None:
+    """Write of this process's faults into the pipe that its parent made for it."""
+    pipe = _fault_pipe[0]
+    _fault_pipe[0] = _NO_PIPE
+    if pipe == _NO_PIPE:
+        # An actor of a plain system; by its number, for sys.stderr may be None, or something that has no descriptor.
+        pipe = _STANDARD_ERROR
+    else:
+        own_descriptors.add(pipe)
+    faulthandler.enable(pipe)
 
 
 def close_inherited() -> None:
     """Close what a forked process has of its parent's own descriptors; Python calls this in each one."""
+    # Enabled a second time it would leave the signals as they are; and its descriptor is closed here.
+    faulthandler.disable()
     descriptors = {*own_descriptors, *(sock.detach() for sock in list(own_sockets))}
     own_descriptors.clear()
     own_sockets.clear()

@@ -17,8 +17,8 @@ from typing import Any
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from actors.base import ALERTS, GuardedActor, Port
-from actors.crash_report import TRACEBACK_CHARACTERS_MAX, shortened, write_crash_report
-from actors.process import own_descriptors
+from actors.crash_report import TRACEBACK_CHARACTERS_MAX, shortened, write_crash_report, write_fault_report
+from actors.process import fault_text, faults_of_next_process, own_descriptors
 from nightdesk.clocks import SystemClock
 from nightdesk.errors import InvariantError
 from nightdesk.logs import flush, get_logger
@@ -84,6 +84,7 @@ class Process:
     pid: int
     pidfd: int
     port: Port
+    faults: int
 
 
 class Supervisor(GuardedActor):
@@ -236,10 +237,12 @@ class Supervisor(GuardedActor):
         if own is None:
             raise InvariantError("a child was to be started before its supervisor")
         known = len(getattr(self._myRef, "_child_procs", ()))
-        address = self.createActor(WORKER_CLASS if spec.kind is Kind.WORKER else SUPERVISOR_CLASS)
+        with faults_of_next_process() as faults:
+            address = self.createActor(WORKER_CLASS if spec.kind is Kind.WORKER else SUPERVISOR_CLASS)
         made: Sequence[Any] = getattr(self._myRef, "_child_procs", ())
         if len(made) <= known:
             # Thespian swallows the error of a fork that fails; to the engine it is a start that failed.
+            fault_text(faults)
             get_logger().error("process_not_made", child_id=spec.id)
             self._events.append(ChildDied(spec.id, effect.incarnation))
             return
@@ -247,7 +250,7 @@ class Supervisor(GuardedActor):
         pidfd = os.pidfd_open(pid)
         own_descriptors.add(pidfd)
         port = Port(self, address)
-        self._processes[spec.id] = Process(spec.id, effect.incarnation, pid, pidfd, port)
+        self._processes[spec.id] = Process(spec.id, effect.incarnation, pid, pidfd, port, faults)
         interval_s = HEARTBEAT_S
         if spec.watchdog_s is not None:
             interval_s = min(interval_s, spec.watchdog_s / BEATS_PER_WATCHDOG)
@@ -286,6 +289,7 @@ class Supervisor(GuardedActor):
         own_descriptors.discard(process.pidfd)
         os.close(process.pidfd)
         del self._processes[process.child_id]
+        write_fault_report(process.child_id, process.pid, process.incarnation, fault_text(process.faults))
         self._feed(ChildDied(process.child_id, process.incarnation))
 
     # -- mail -------------------------------------------------------------------------------------------------------

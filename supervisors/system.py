@@ -13,7 +13,8 @@ from types import FrameType, SimpleNamespace
 from thespian.actors import ActorAddress, ActorSystem, ActorSystemException
 from thespian.system.utilis import thesplog_control
 
-from actors.process import become_subreaper, children_of
+from actors.crash_report import write_fault_report
+from actors.process import become_subreaper, children_of, fault_text, faults_of_next_process
 from nightdesk.clocks import Clock, SystemClock
 from nightdesk.logs import configure, flush, get_logger
 from nightdesk.messages import (
@@ -131,7 +132,9 @@ class _Runner:
         self._sequence = 0
         self._system: ActorSystem | None = None
         self._root: ActorAddress | None = None
+        self._root_pid = 0
         self._root_pidfd: int | None = None
+        self._root_faults: int | None = None
         self._root_heard_s = 0.0
         self._ends_at_s: float | None = None
         self._stop_by_s: float | None = None
@@ -170,12 +173,14 @@ class _Runner:
     def _boot(self) -> None:
         thesplog_control(sys.maxsize, False, 0)
         capabilities = {FOLDER: self._folder}
-        base = UnixSystemBase(
-            SimpleNamespace(capabilities=capabilities),
-            on_admin=self._configure_admin,
-            tell_s=TELL_S,
-            shutdown_s=SYSTEM_SHUTDOWN_S,
-        )
+        # Root is forked by the admin, which is forked here and passes on what it has got.
+        with faults_of_next_process() as self._root_faults:
+            base = UnixSystemBase(
+                SimpleNamespace(capabilities=capabilities),
+                on_admin=self._configure_admin,
+                tell_s=TELL_S,
+                shutdown_s=SYSTEM_SHUTDOWN_S,
+            )
         self._system = ActorSystem(systemBase=base, capabilities=capabilities, transientUnique=True)
         self._root = self._system.createActor("supervisors.supervisor.Supervisor")
         self._root_heard_s = self._clock.monotonic_s()
@@ -215,7 +220,7 @@ class _Runner:
         self._root_heard_s = self._clock.monotonic_s()
         match decode(received.payload):
             case Heartbeat(pid=pid) if self._root_pidfd is None:
-                self._root_pidfd = os.pidfd_open(pid)
+                self._root_pid, self._root_pidfd = pid, os.pidfd_open(pid)
             case Started(pid=pid):
                 self._log.info("system_started", pid=os.getpid(), root_pid=pid)
                 self._notifier.ready()
@@ -275,6 +280,8 @@ class _Runner:
         if self._root_pidfd is not None and _is_readable(self._root_pidfd):
             if self._left_last_words():
                 return False
+            if self._root_faults is not None:
+                write_fault_report(ROOT, self._root_pid, 1, fault_text(self._root_faults))
             self._log.error("root_lost", reason="killed")
             self.failure = "the root of the supervision tree was killed; nothing is left running, start again"
             return True

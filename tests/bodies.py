@@ -54,6 +54,19 @@ class RefusedCredentials(Body):
         raise CredentialsError("permission denied")
 
 
+class RefusedWhenTold(Body):
+    """The same, as soon as the file exists that its configuration names."""
+
+    async def start(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        if Path(json.loads(self.context.config)["flag"]).exists():
+            self.context.crash(CredentialsError("permission denied"))
+        else:
+            asyncio.get_running_loop().call_later(0.02, self._look)
+
+
 class HangsLater(Body):
     """Blocks its own event loop a moment after its start, the first time only."""
 

@@ -1,5 +1,8 @@
 """The log's reader stops, or goes away: the system trades on, and says afterwards what is missing."""
 
+import os
+import signal
+
 from tests.chaos.trading import (
     StallingSystem,
     busy_configuration,
@@ -29,17 +32,28 @@ def _goes_on(system: StallingSystem, orders: int) -> None:
     )
 
 
+def _dies_of_a_fault(system: StallingSystem, child_id: str) -> None:
+    """Although standard error is the same full pipe: long before its watchdog would find it hanging there."""
+    before = system.child_pids()[child_id]
+    os.kill(before, signal.SIGSEGV)
+    system.wait_status(lambda status: in_service(status) and system.child_pids()[child_id] != before, timeout_s=60)
+
+
 def test_stalled_reader_of_the_log_changes_nothing_but_the_log() -> None:
     """Ticks, orders and the operator's verbs go on; when the reader resumes, each gap is reported, no line is torn."""
     with short_folder() as folder:
         job = busy_configuration(folder)
         job["strategies"].append(CHATTY)
+        job["plant_supervision"] |= {"watchdog_s": 300.0}
         system = StallingSystem(write_configuration(folder, job))
         try:
             system.wait_status(lambda status: in_service(status) and sum(orders_sent(status).values()) > 0, 60)
             system.stall()
             _goes_on(system, orders=10)
+            _dies_of_a_fault(system, "plants/history")
             system.resume()
+            (fault,) = system.wait_for("actor_faulted", child_id="plants/history")
+            assert fault["text"].startswith("Fatal Python error: Segmentation fault")
             reports = system.wait_for("log_lines_dropped", reason="stalled")
             assert all(report["count"] > 0 for report in reports)
             assert system.wait_for("log_lines_dropped", child_id="strategies/chatty")
