@@ -23,13 +23,14 @@ from structlog.typing import FilteringBoundLogger
 from nightdesk.clocks import SystemClock
 from nightdesk.console import render
 from nightdesk.console.durations import seconds_of
+from nightdesk.console.exchange import EXCHANGE_COMMANDS
 from nightdesk.console.summary import RunSummary
 from nightdesk.console.verbs import VERBS, ConfigOption, JsonOption, config_of
 from nightdesk.errors import ConfigurationError, CredentialsError, NightdeskError
 from nightdesk.log_output import hold_standard_streams
 from nightdesk.logs import configure, drain, get_logger
 from nightdesk.settings.folders import Folders
-from nightdesk.settings.load import load_settings, prepare_folders
+from nightdesk.settings.load import load_folders, load_settings, prepare_folders
 from nightdesk.settings.locks import Holder, lock_folder, lock_logins
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
 from nightdesk.settings.secrets import check_secrets
@@ -63,6 +64,10 @@ app = typer.Typer(
 )
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
+simulator_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(simulator_app, name="simulator")
+for _name, _command in EXCHANGE_COMMANDS.items():
+    simulator_app.command(_name)(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -102,12 +107,16 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
         render.show(render.planned_tree(root, children))
 
 
-@app.command()
+@simulator_app.callback(invoke_without_command=True)
 def simulator(context: typer.Context, config: ConfigOption = None, log_format: LogFormatOption = "auto") -> None:
     """Run the embedded exchange alone until SIGINT or SIGTERM; it prints where it listens and its CA file.
 
     Example: python run.py simulator --config simulator.yaml
     """
+    if config is not None:
+        context.obj = config
+    if context.invoked_subcommand is not None:
+        return
     configuration = _checked(config_of(context, config), check_strategies=False)
     if configuration.settings.exchange is None:
         raise ConfigurationError(
@@ -116,6 +125,27 @@ def simulator(context: typer.Context, config: ConfigOption = None, log_format: L
     with _held(configuration):
         configure(log_format=_log_format(log_format), level=configuration.settings.log_level, actor="simulator")
         asyncio.run(_serve(configuration))
+
+
+@simulator_app.command("log")
+def simulator_log(
+    context: typer.Context,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only the last 60s, 5m, 2h before its end.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print the exchange's record of everything received and sent, a line each; it may still be running.
+
+    Example: python run.py simulator log --since 60s
+    """
+    since_s = seconds_of(since, option="--since") if since is not None else None
+    folders = load_folders(config_of(context, config))
+    # The reader brings the protobuf classes with it; the verbs do without.
+    from nightdesk.simulator.wire.wire_log_reader import lines_of
+
+    for line in lines_of(folders.state_dir, since_s):
+        render.write(line)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -240,6 +270,11 @@ def _checked(config: str, *, check_strategies: bool = True) -> RunConfiguration:
         check_secrets(configuration.settings)
     except CredentialsError as error:
         raise CredentialsError(f"{configuration.config_file}: {error}") from None
+    exchange = configuration.settings.exchange
+    if exchange is not None and exchange.faults is not None:
+        from nightdesk.simulator.faults.script import load_script
+
+        load_script(exchange.faults)
     return configuration
 
 

@@ -3,8 +3,8 @@
 The whole system runs the default job at ten times its rate. Each process is killed with SIGKILL, KILLS times (30), each
 time in a random moment after everybody was in service. Times are from the kill to the log's own time stamps: the
 line ``child_exited`` (detection), ``child_restarted`` (restart), and what says that the actor does its work again.
-Two further strategies write down every tick they see; an independent client of the exchange writes down every tick that
-the exchange sends. What a killed process's siblings have not seen of that is lost.
+Two further strategies write down every tick they see; the exchange's own wire log has every tick that it sent. What a
+killed process's siblings have not seen of that is lost.
 """
 
 import os
@@ -161,7 +161,7 @@ def main(kills: int, names: list[str]) -> None:
         system.wait_status(in_service, TIMEOUT_S)
         for name in WITNESSES:
             system.wait_for("first_tick", TIMEOUT_S, child_id=f"strategies/{name}")
-        reference = Reference(system.runtime_dir)
+        reference = Reference(system.state_dir)
         reference.start()
         for kind in kinds:
             if not kind.keeps_ticks and reference.running:

@@ -15,6 +15,7 @@ from nightdesk.messages.enums import AggressorSide
 from nightdesk.simulator.engine import Exchange, ExchangeSetup
 from nightdesk.simulator.model import Product, Quoted, Traded, VenueEvent
 from nightdesk.simulator.plants.bars import BarStore
+from nightdesk.simulator.plants.past import Past
 from nightdesk.simulator.venue.log import ExchangeLog
 from nightdesk.simulator.venue.matching import Order
 from nightdesk.simulator.venue.venue import Venue
@@ -74,16 +75,24 @@ def add_liquidity(venue: Venue, bid: float = 5000.0, ask: float = 5000.25, size:
 
 @asynccontextmanager
 async def running_exchange(
-    folder: Path, flow: Any = None, *, clock: Clock | None = None, products: Sequence[Product] = (ES,), **setup: Any
+    folder: Path,
+    flow: Any = None,
+    *,
+    clock: Clock | None = None,
+    products: Sequence[Product] = (ES,),
+    users: Sequence[User] = (USER,),
+    past: Past | None = None,
+    **setup: Any,
 ) -> AsyncIterator[tuple[Exchange, ExchangeServer]]:
     """An exchange that listens; its CA is in ``folder``."""
-    venue = Venue(products, USER.accounts, 100_000.0)
+    venue = Venue(products, list(dict.fromkeys(account for user in users for account in user.accounts)), 100_000.0)
     exchange_log = ExchangeLog(folder / "exchange.log")
     exchange = Exchange(
-        ExchangeSetup(SYSTEM, tuple(products), (USER,), **setup),
+        ExchangeSetup(SYSTEM, tuple(products), tuple(users), **setup),
         venue=venue,
         flow=flow or StillFlow(),
         bars=BarStore(),
+        past=past,
         exchange_log=exchange_log,
         clock=clock or SystemClock(),
         logger=structlog.get_logger(),

@@ -43,14 +43,18 @@ def test_interval_of_a_request_is_about_ends() -> None:
     assert [tick.ts_ns // 10**9 - START_S for tick in store.ticks(ES.symbol, START_S + 3, START_S + 5)] == [3, 4, 5]
 
 
-def test_tick_bars_count_trades() -> None:
-    """Three trades each; the last one is still open."""
+def test_week_begins_on_sunday() -> None:
+    """Days of one week make one bar, the Sunday evening's opening included."""
+    sunday_s = 1_699_747_200  # 2023-11-12 00:00 UTC
     store = BarStore()
-    for number in range(7):
-        store.add(_trade(number, 10.0 + number))
-    found = store.bars(ES.symbol, BarUnit.TICK, 3, 0, 2**40)
-    assert [(bar.open, bar.close, bar.trades) for bar in found] == [(10.0, 12.0, 3), (13.0, 15.0, 3), (16.0, 16.0, 1)]
-    assert (found[0].ts_start_s, found[0].ts_end_s) == (START_S, START_S + 2)
+    for day in range(-1, 8):
+        store.add(_trade(sunday_s + day * 86_400 - START_S, 10.0 + day))
+    weeks = store.bars(ES.symbol, BarUnit.WEEK, 1, 0, 2**40)
+    assert [(bar.ts_start_s - sunday_s, bar.open, bar.trades) for bar in weeks] == [
+        (-604_800, 9.0, 1),
+        (0, 10.0, 7),
+        (604_800, 17.0, 1),
+    ]
 
 
 def test_watched_bar_closes_with_time_or_with_the_next_trade() -> None:
@@ -65,13 +69,6 @@ def test_watched_bar_closes_with_time_or_with_the_next_trade() -> None:
     (closed,) = store.advance((START_S + 4) * 10**9)
     assert (closed.open, closed.ts_start_s) == (12.0, START_S + 2)
     assert store.advance((START_S + 9) * 10**9) == []
-
-
-def test_watched_tick_bar_closes_with_its_last_trade() -> None:
-    """No later trade is needed."""
-    store = BarStore()
-    store.watch(ES.symbol, BarUnit.TICK, 2)
-    assert [len(store.add(_trade(0, 10.0))) for _ in range(5)] == [0, 1, 0, 1, 0]
 
 
 def test_watchers_are_counted() -> None:

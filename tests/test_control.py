@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from actors.control import ControlBody, body, server
+from actors.control import ControlBody, body
 from actors.control.audit import AuditLog
+from nightdesk import control_socket
 from nightdesk.clocks import ManualClock
 from nightdesk.messages import (
     AccountStatus,
@@ -504,7 +505,7 @@ def test_line_over_the_limit_is_refused_and_the_connection_ended(folder: Path) -
 
 def test_clients_over_the_limit_are_turned_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who are connected stay; who goes away makes room."""
-    monkeypatch.setattr(server, "CLIENTS_MAX", 2)
+    monkeypatch.setattr(control_socket, "CLIENTS_MAX", 2)
 
     async def scene(system: System, folder: Path) -> None:
         path = str(folder / "control.sock")
@@ -526,7 +527,7 @@ def test_clients_over_the_limit_are_turned_away(folder: Path, monkeypatch: pytes
 
 def test_client_that_says_nothing_is_dropped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would hold a place for ever."""
-    monkeypatch.setattr(server, "CLIENT_IDLE_S", 0.05)
+    monkeypatch.setattr(control_socket, "CLIENT_IDLE_S", 0.05)
 
     async def scene(system: System, folder: Path) -> None:
         reader, writer = await asyncio.open_unix_connection(str(folder / "control.sock"))
@@ -542,7 +543,7 @@ def test_other_users_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
     async def scene(_: System, folder: Path) -> None:
         own = os.geteuid()
-        monkeypatch.setattr("actors.control.server.os.geteuid", lambda: own + 1)
+        monkeypatch.setattr("nightdesk.control_socket.os.geteuid", lambda: own + 1)
         reader, writer = await asyncio.open_unix_connection(str(folder / "control.sock"))
         assert f"user {own} may not control" in json.loads(await reader.readline())["error"]
         writer.close()

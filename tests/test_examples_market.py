@@ -1,8 +1,10 @@
 """The examples on the embedded exchange's synthetic market, without processes: do they trade at all?"""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nightdesk.examples.quoter import Quoter
 from nightdesk.examples.sma_cross import SmaCross
@@ -28,6 +30,7 @@ from nightdesk.simulator.venue.venue import Venue
 from nightdesk.trading.strategy import Strategy
 from tests.strategy_support import START_NS, Bench
 
+ROOT = Path(__file__).resolve().parents[1]
 ACCOUNT = "SIM-1"
 ES = Product(symbol="ESZ6", exchange="CME", tick_size=0.25, point_value=50.0, commission=1.25)
 
@@ -35,9 +38,9 @@ ES = Product(symbol="ESZ6", exchange="CME", tick_size=0.25, point_value=50.0, co
 class _Market:
     """A venue with its flow, and a bench whose commands it carries out at once."""
 
-    def __init__(self, strategy_class: type[Strategy], seed: int) -> None:
+    def __init__(self, strategy_class: type[Strategy], source: SyntheticSource) -> None:
         self.venue = Venue([ES], [ACCOUNT], 100_000.0)
-        self.flow = SyntheticFlow(SyntheticSource(kind="synthetic", seed=seed), self.venue, [ES], START_NS)
+        self.flow = SyntheticFlow(source, self.venue, [ES], START_NS)
         self.bench = Bench(strategy_class)
         self.bench.start()
         self.commands = 0
@@ -175,9 +178,18 @@ class _Market:
 @pytest.mark.parametrize("strategy_class", [SmaCross, Quoter])
 def test_example_is_filled_within_a_minute_of_the_default_market(strategy_class: type[Strategy], seed: int) -> None:
     """Default parameters, 20 ticks a second: fills in 60 s, the position agrees with the broker, few messages."""
-    market = _Market(strategy_class, seed)
+    market = _Market(strategy_class, SyntheticSource(kind="synthetic", seed=seed))
     market.run(60.0)
     (position,) = market.venue.positions(ACCOUNT)
     assert market.bench.runner.fills >= 1
     assert position.net_quantity == market.bench.position()
     assert market.commands <= 62
+
+
+@pytest.mark.parametrize("strategy_class", [SmaCross, Quoter])
+def test_shipped_configuration_begins_with_a_market_that_moves_soon(strategy_class: type[Strategy]) -> None:
+    """The seed of config/sim.yaml is one with which both examples are filled in the first 25 seconds."""
+    shipped = yaml.safe_load((ROOT / "config" / "sim.yaml").read_text())["exchange"]["source"]
+    market = _Market(strategy_class, SyntheticSource(**shipped))
+    market.run(25.0)
+    assert market.bench.runner.fills >= 1

@@ -9,6 +9,7 @@ from nightdesk.messages.enums import TimeInForce
 from nightdesk.simulator.venue.matching import (
     PROTECTION_TICKS,
     Change,
+    Converted,
     Dropped,
     Matched,
     MatchingEngine,
@@ -43,8 +44,8 @@ def test_one_print_per_price_level() -> None:
     ]
 
 
-def test_market_order_stops_at_protection_band_and_rest_is_canceled() -> None:
-    """What lies beyond the band is not traded with; what is left of the order is dropped."""
+def test_market_order_stops_at_protection_band_and_rests_there() -> None:
+    """What lies beyond the band is not traded with; what is left of the order is a limit order at the band's end."""
     engine = MatchingEngine()
     engine.submit(Order(False, 1, 100))
     engine.submit(Order(False, 1, 100 + PROTECTION_TICKS))
@@ -52,8 +53,8 @@ def test_market_order_stops_at_protection_band_and_rest_is_canceled() -> None:
     order = Order(True, 5, None)
     outcomes = engine.submit(order)
     assert sum(match.quantity for match in _matches(outcomes)) == 2
-    assert isinstance(outcomes[-1], Dropped)
-    assert engine.asks.best == 101 + PROTECTION_TICKS
+    assert outcomes[-1] == Converted(order, 100 + PROTECTION_TICKS)
+    assert (engine.bids.best, engine.asks.best) == (100 + PROTECTION_TICKS, 101 + PROTECTION_TICKS)
 
 
 def test_fill_or_kill_trades_all_or_nothing() -> None:
@@ -218,7 +219,8 @@ def _naive_trade(book: list[_Naive], order: _Naive, limit: int | None) -> list[t
         order.leaves -= quantity
         if not best.leaves:
             book.remove(best)
-    if order.leaves and limit is not None:
+    if order.leaves and bound is not None:
+        order.price = bound
         book.append(order)
     return trades
 

@@ -262,7 +262,10 @@ def test_speed_scales_the_time_between_ticks(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         flow = ScriptedFlow([trade(number) for number in range(0, 1001, 100)])
-        async with running_exchange(tmp_path, flow, speed=4.0, played_symbol="ESH4") as (exchange, server):
+        async with running_exchange(tmp_path, flow, speed=4.0, played_symbols=frozenset({"ESH4"})) as (
+            exchange,
+            server,
+        ):
             assert exchange.now_ns() == START_NS
             client = await RawClient.open(tmp_path, server)
             await client.login(TICKER)

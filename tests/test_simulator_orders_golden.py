@@ -1,80 +1,25 @@
 """Frames of the order plant against captured ones, field by field; only ids, times and names of the firm differ."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from nightdesk.simulator.engine import Exchange
+from tests.simulator_order_support import (
+    AT_EXCHANGE,
+    ES,
+    FILLED,
+    HEAD,
+    LIMIT,
+    SEQUENCES,
+    STOP_MARKET,
+    UNFILLED,
+    WHO,
+    assert_fields,
+    fields_of,
+    order,
+    order_client,
+    receive_all,
+    run,
+)
 from tests.simulator_support import ACCOUNT, FIRM, RawClient, add_liquidity, running_exchange
-
-ES = {"symbol": "ESH4", "exchange": "CME"}
-LIMIT, MARKET, STOP_LIMIT, STOP_MARKET = 1, 2, 3, 4
-_IDS_AND_TIMES = {
-    "template_id", "basket_id", "exchange_order_id", "ssboe", "usecs", "confirmed_id", "confirmed_time",
-    "confirmed_date", "fill_id", "fill_time", "fill_date", "sequence_number", "orig_sequence_number",
-    "cor_sequence_number", "cancelled_id", "cancelled_time", "cancelled_date", "modify_id", "modified_time",
-    "modified_date", "trigger_id", "user_tag",
-}  # fmt: skip
-"""Compared for presence only."""
-
-_WHO = {
-    "fcm_id": "Nightdesk-FCM", "ib_id": "Nightdesk-IB", "user_id": "trader", "account_id": "SIM-1", "symbol": "ESH4",
-    "exchange": "CME", "trade_exchange": "CME", "trade_route": "simulator", "transaction_type": 1, "duration": 1,
-    "price_type": 2, "orig_price_type": 2, "manual_or_auto": 1,
-}  # fmt: skip
-_HEAD = {"template_id", "basket_id", "ssboe", "usecs", "user_tag"}
-_SEQUENCES = {"sequence_number", "orig_sequence_number", "cor_sequence_number"}
-_AT_EXCHANGE = _WHO | {"instrument_type": "Future", "currency": "USD"}
-_UNFILLED = {"total_fill_size": 0, "total_unfilled_size": 1}
-_FILLED = {"total_fill_size": 1, "total_unfilled_size": 0, "avg_fill_price": 5000.25}
-
-
-def run(coroutine: Any) -> None:
-    """Run one test's coroutine."""
-    asyncio.run(asyncio.wait_for(coroutine, 20.0))
-
-
-def fields_of(message: Any) -> dict[str, Any]:
-    """All fields that are on the wire, explicit zeros among them."""
-    return {field.name: list(value) if field.is_repeated else value for field, value in message.ListFields()}
-
-
-def assert_fields(message: Any, values: dict[str, Any], present: set[str]) -> None:
-    """Exactly these values and, beside them, exactly these ids and times are on the wire."""
-    fields = fields_of(message)
-    assert {name: value for name, value in fields.items() if name not in _IDS_AND_TIMES} == values
-    assert {name for name in fields if name in _IDS_AND_TIMES} == present
-
-
-@asynccontextmanager
-async def order_client(folder: Path, *, subscribed: bool = True) -> AsyncIterator[tuple[Exchange, RawClient]]:
-    """A client of the order plant on a market with 100 contracts on each side."""
-    async with running_exchange(folder) as (exchange, server):
-        add_liquidity(exchange.venue)
-        client = await RawClient.open(folder, server)
-        await client.login(2)
-        if subscribed:
-            assert (await client.ask(308, **ACCOUNT))[0] == 309
-        yield exchange, client
-
-
-def order(**changed: Any) -> dict[str, Any]:
-    """The fields of a market order to buy one contract, with changes."""
-    fields = {"quantity": 1, "transaction_type": 1, "duration": 1, "price_type": MARKET, "manual_or_auto": 1}
-    return ACCOUNT | ES | fields | {"trade_route": "simulator", "user_tag": "tag-1"} | changed
-
-
-async def receive_all(client: RawClient, count: int) -> list[tuple[int, int | None, Any]]:
-    """The next frames as (template, notify type, message); nothing may follow them."""
-    frames = []
-    for _ in range(count):
-        template_id, message = await client.receive()
-        frames.append((template_id, message.notify_type if template_id in (351, 352) else None, message))
-    template_id, _ = await client.ask(18)
-    assert template_id == 19
-    return frames
 
 
 def test_login_and_account_answers_are_the_captured_ones(tmp_path: Path) -> None:
@@ -127,38 +72,36 @@ def test_market_order_is_the_captured_sequence(tmp_path: Path) -> None:
                 (351, 15),
             ]  # fmt: skip
             messages = [message for _, _, message in frames]
-            assert_fields(messages[0], {"rq_handler_rp_code": ["0"]}, _HEAD)
+            assert_fields(messages[0], {"rq_handler_rp_code": ["0"]}, HEAD)
             assert_fields(messages[1], {"rp_code": ["0"]}, {"template_id"})
             assert_fields(
-                messages[2], _WHO | {"status": "Order received from client", "quantity": 1, "notify_type": 1}, _HEAD
+                messages[2], WHO | {"status": "Order received from client", "quantity": 1, "notify_type": 1}, HEAD
             )
             stages = ((4, "open pending"), (7, "order received by exch gateway"), (10, "order sent to exch"))
             for message, (notify, status) in zip(messages[3:6], stages, strict=True):
-                values = _AT_EXCHANGE | _UNFILLED | {"status": status, "quantity": 0, "notify_type": notify}
-                assert_fields(message, values, _HEAD | _SEQUENCES)
+                values = AT_EXCHANGE | UNFILLED | {"status": status, "quantity": 0, "notify_type": notify}
+                assert_fields(message, values, HEAD | SEQUENCES)
             assert_fields(
                 messages[6],
-                _AT_EXCHANGE | _UNFILLED | {"report_type": "status", "confirmed_size": 1, "notify_type": 1},
-                _HEAD | _SEQUENCES | {"exchange_order_id", "confirmed_time", "confirmed_date", "confirmed_id"},
+                AT_EXCHANGE | UNFILLED | {"report_type": "status", "confirmed_size": 1, "notify_type": 1},
+                HEAD | SEQUENCES | {"exchange_order_id", "confirmed_time", "confirmed_date", "confirmed_id"},
             )
             assert_fields(
                 messages[7],
-                _AT_EXCHANGE | _UNFILLED | {"status": "open", "quantity": 1, "notify_type": 13},
-                _HEAD | _SEQUENCES | {"exchange_order_id"},
+                AT_EXCHANGE | UNFILLED | {"status": "open", "quantity": 1, "notify_type": 13},
+                HEAD | SEQUENCES | {"exchange_order_id"},
             )
             assert_fields(
                 messages[8],
-                _AT_EXCHANGE
-                | _FILLED
-                | {"report_type": "fill", "fill_size": 1, "fill_price": 5000.25, "notify_type": 5},
-                _HEAD | _SEQUENCES | {"exchange_order_id", "fill_time", "fill_date", "fill_id"},
+                AT_EXCHANGE | FILLED | {"report_type": "fill", "fill_size": 1, "fill_price": 5000.25, "notify_type": 5},
+                HEAD | SEQUENCES | {"exchange_order_id", "fill_time", "fill_date", "fill_id"},
             )
             assert_fields(
                 messages[9],
-                _AT_EXCHANGE
-                | _FILLED
+                AT_EXCHANGE
+                | FILLED
                 | {"status": "complete", "quantity": 1, "completion_reason": "F", "notify_type": 15},
-                _HEAD | _SEQUENCES | {"exchange_order_id"},
+                HEAD | SEQUENCES | {"exchange_order_id"},
             )
             assert {message.basket_id for message in messages if message.HasField("basket_id")} == {
                 messages[0].basket_id
@@ -206,20 +149,21 @@ def test_limit_order_rests_is_modified_and_canceled(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_modify_and_cancel_of_finished_orders_are_refused_at_once(tmp_path: Path) -> None:
-    """One frame with the code and the text, and no notification."""
+def test_modify_of_a_finished_order_is_refused_at_once(tmp_path: Path) -> None:
+    """One frame with the code and the text, and no notification; a cancel only if there never was such an order."""
 
     async def scenario() -> None:
-        async with order_client(tmp_path, subscribed=False) as (_, client):
-            _, accepted = await client.ask(312, **order())
-            await client.receive()
-            for basket_id, text in ((accepted.basket_id, "already filled"), ("1", "order not found")):
-                _, refused = await client.ask(316, **ACCOUNT, basket_id=basket_id)
-                assert list(refused.rp_code) == ["6", text]
-                _, refused = await client.ask(
-                    314, **ACCOUNT, basket_id=basket_id, quantity=1, price_type=LIMIT, price=1.0
-                )
-                assert list(refused.rp_code) == ["6", text]
+        async with order_client(tmp_path) as (_, client):
+            await client.send(312, **order())
+            basket_id = (await receive_all(client, 10))[0][2].basket_id
+            change = {"quantity": 1, "price_type": LIMIT, "price": 1.0}
+            for number, text in ((basket_id, "already filled"), ("1", "order not found")):
+                await client.send(314, **ACCOUNT, **ES, basket_id=number, **change)
+                ((template_id, _, refused),) = await receive_all(client, 1)
+                assert (template_id, list(refused.rp_code), refused.basket_id) == (315, ["6", text], number)
+            await client.send(316, **ACCOUNT, basket_id="1")
+            ((template_id, _, refused),) = await receive_all(client, 1)
+            assert (template_id, list(refused.rp_code)) == (317, ["6", "order not found"])
 
     run(scenario())
 

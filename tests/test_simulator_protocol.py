@@ -29,7 +29,7 @@ from tests.simulator_support import (
 )
 from tests.support import wait_until_async
 
-TICKER, ORDER, HISTORY, PNL = 1, 2, 3, 4
+TICKER, ORDER, HISTORY, PNL, REPOSITORY = 1, 2, 3, 4, 5
 ES = {"symbol": "ESH4", "exchange": "CME"}
 
 
@@ -85,10 +85,10 @@ def test_system_info_is_answered_and_the_socket_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"password": "wrong"}, {"user": "nobody"}, {"system_name": "Rithmic 01"}, {"infra_type": 5}]
+    "changed", [{"password": "wrong"}, {"user": "nobody"}, {"system_name": "Rithmic 01"}, {"infra_type": None}]
 )
 def test_refused_login_carries_the_code_and_nothing_else(changed: dict[str, Any], tmp_path: Path) -> None:
-    """Wrong password, unknown user, wrong system and a plant that is not served all look the same."""
+    """Wrong password, unknown user, wrong system and a login to no plant all look the same."""
 
     async def scenario() -> None:
         async with running_exchange(tmp_path) as (_, server):
@@ -268,7 +268,7 @@ def _random_request(chance: random.Random, template_id: int) -> bytes:
     return encode(template_id, **(fields | (ACCOUNT if "account_id" in fields and chance.random() < 0.8 else {})))
 
 
-@pytest.mark.parametrize("infra_type", [TICKER, ORDER, HISTORY, PNL])
+@pytest.mark.parametrize("infra_type", [TICKER, ORDER, HISTORY, PNL, REPOSITORY])
 def test_any_bytes_get_an_answer_or_a_close(infra_type: int, tmp_path: Path) -> None:
     """Requests of every template with arbitrary fields, and damaged ones, never end the server or hang a client."""
     seed = int.from_bytes(os.urandom(4), "big")
@@ -331,7 +331,7 @@ def test_subscriber_gets_images_then_every_update_once(tmp_path: Path) -> None:
 
 
 def test_quote_update_carries_only_the_side_that_changed(tmp_path: Path) -> None:
-    """A one-sided 151 has one presence bit and one side's fields."""
+    """A one-sided 151 has one side's presence bit and fields, and the lean price, which depends on both."""
 
     async def scenario() -> None:
         flow = ScriptedFlow([quote(0, ask=False), quote(1, bid=False), trade(2)])
@@ -340,9 +340,9 @@ def test_quote_update_carries_only_the_side_that_changed(tmp_path: Path) -> None
             await client.login(TICKER)
             await client.ask(100, **ES, request=1, update_bits=3)
             _, bid = await client.receive()
-            assert (bid.presence_bits, bid.HasField("bid_price"), bid.HasField("ask_price")) == (1, True, False)
+            assert (bid.presence_bits, bid.HasField("bid_price"), bid.HasField("ask_price")) == (5, True, False)
             _, ask = await client.receive()
-            assert (ask.presence_bits, ask.HasField("bid_price"), ask.HasField("ask_price")) == (2, False, True)
+            assert (ask.presence_bits, ask.HasField("bid_price"), ask.HasField("ask_price")) == (6, False, True)
             _, last = await client.receive()
             assert (last.presence_bits, last.aggressor, last.ssboe) == (25, 1, START_NS // 10**9)
             assert not last.HasField("is_snapshot")
@@ -366,7 +366,7 @@ def test_late_subscriber_gets_the_images_first(tmp_path: Path) -> None:
             frames = [await client.receive() for _ in range(3)]
             assert [template_id for template_id, _ in frames] == [101, 150, 151]
             assert [frame.is_snapshot for _, frame in frames[1:]] == [True, True]
-            assert frames[2][1].presence_bits == 3
+            assert frames[2][1].presence_bits == 7
             assert (await client.ask(100, **ES, request=2, update_bits=3))[0] == 101
             await order.send(312, **ACCOUNT, **ES, **MARKET_BUY)
             assert (await client.ask(18))[0] == 19

@@ -132,7 +132,7 @@ def test_parquet_without_the_extra_says_what_to_install(tmp_path: Path, monkeypa
 
 def test_module_does_not_import_pyarrow_by_itself() -> None:
     """Lazily, for the core install has none."""
-    source = Path(importlib.import_module("nightdesk.simulator.flows.tape").__file__ or "").read_text()
+    source = Path(importlib.import_module("nightdesk.simulator.flows.columns").__file__ or "").read_text()
     assert not any(line.startswith(("import pyarrow", "from pyarrow")) for line in source.splitlines())
 
 

@@ -114,10 +114,10 @@ def test_stop_limit_rests_after_its_trigger() -> None:
 
 
 def test_wrong_side_stop_is_refused_by_the_exchange() -> None:
-    """A stop that would trigger at the last trade completes FA with a text."""
+    """A stop that would trigger at the last trade is rejected and completes FA with a text."""
     venue = booked_venue()
     _, events = venue.submit(_stop(Side.BUY, 1, 4999.0), NOW_NS)
-    assert kinds(events) == ["RECEIVED", "COMPLETED(FA)"]
+    assert kinds(events) == ["RECEIVED", "REJECTED", "COMPLETED(FA)"]
     assert "wrong side" in order_events(events)[-1].text
 
 
@@ -129,12 +129,11 @@ def test_wrong_side_stop_is_refused_by_the_exchange() -> None:
         ({"account_id": "OTHER"}, "account OTHER"),
         ({"quantity": 0}, "quantity"),
         ({"quantity": -3}, "quantity"),
-        ({"price": 5000.1}, "not on a tick"),
-        ({"price": float("nan")}, "not on a tick"),
-        ({"price": -5000.0}, "not on a tick"),
         ({"price": None}, "price is missing"),
         ({"order_type": OrderType.STOP_MARKET}, "trigger price is missing"),
-        ({"order_type": OrderType.MARKET_IF_TOUCHED}, "not supported"),
+        ({"order_type": OrderType.MARKET_IF_TOUCHED}, "trigger price is missing"),
+        ({"trail_by_ticks": 3}, "only stop orders can trail"),
+        ({"cancel_at_ns": NOW_NS}, "in the past"),
     ],
 )
 def test_risk_check_fails_the_order_with_a_text(changes: dict[str, object], text: str) -> None:
@@ -146,6 +145,15 @@ def test_risk_check_fails_the_order_with_a_text(changes: dict[str, object], text
     state = order_events(events)[-1].order
     assert text in state.text
     assert (state.basket_id, state.terms, state.completion) == (basket_id, order, Completion.FAILED)
+
+
+@pytest.mark.parametrize("price", [5000.1, float("nan"), -5000.0, 0.0])
+def test_price_that_is_not_on_a_tick_is_refused_by_the_exchange(price: float) -> None:
+    """The risk system has no ticks; the exchange's rejection comes before the end."""
+    venue = booked_venue()
+    _, events = venue.submit(new_order(Side.BUY, 1, price), NOW_NS)
+    assert kinds(events) == ["RECEIVED", "REJECTED", "COMPLETED(FA)"]
+    assert "not on a tick" in order_events(events)[-1].text
 
 
 def test_modify_reports_and_takes_a_new_sequence_number() -> None:

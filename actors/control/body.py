@@ -12,7 +12,6 @@ import orjson
 
 from actors.base import Body, Context
 from actors.control.audit import AuditLog
-from actors.control.server import Caller, ControlServer, Reply, Request
 from actors.control.status import (
     Answers,
     branches,
@@ -23,6 +22,7 @@ from actors.control.status import (
     status_keys,
     tree_keys,
 )
+from nightdesk.control_socket import Caller, ControlServer, Reply, Request
 from nightdesk.errors import ConfigurationError, LinkError, NightdeskError
 from nightdesk.messages import (
     ChildId,

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from nightdesk.errors import ConfigurationError, CredentialsError, LinkError
-from nightdesk.settings.folders import CONTROL_SOCKET, Folders
+from nightdesk.settings.folders import CONTROL_SOCKET, EXCHANGE_SOCKET, Folders
 
 TIMEOUT_S = 15.0
 """Longer than any deadline at the other end, so that its answer, not our impatience, is what the operator sees."""
@@ -19,9 +19,14 @@ _PART_BYTES = 65_536
 
 
 def request(
-    folders: Folders, verb: str, arguments: Mapping[str, object] | None = None, *, timeout_s: float = TIMEOUT_S
+    folders: Folders,
+    verb: str,
+    arguments: Mapping[str, object] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    socket_name: str = CONTROL_SOCKET,
 ) -> Any:
-    """The result of a verb.
+    """The result of a verb; ``socket_name`` is the system's control socket or the exchange's own.
 
     Raises ``ConfigurationError`` where no system runs or where it refuses the command, ``CredentialsError`` where the
     socket belongs to somebody else, ``LinkError`` where no answer came.
@@ -32,14 +37,14 @@ def request(
     line = orjson.dumps({"request_id": token_hex(8), "verb": verb, "arguments": plain}) + b"\n"
     if len(line) > REQUEST_BYTES_MAX:
         raise ConfigurationError(f"{verb}: more than {REQUEST_BYTES_MAX} bytes of arguments; shorten them")
-    answer = orjson.loads(_exchange(folders, line, timeout_s))
+    answer = orjson.loads(_exchange(folders, line, timeout_s, socket_name))
     if not answer["ok"]:
         raise ConfigurationError(answer["error"])
     return answer["result"]
 
 
-def _exchange(folders: Folders, line: bytes, timeout_s: float) -> bytes:
-    path = os.path.join(folders.runtime_dir, CONTROL_SOCKET)
+def _exchange(folders: Folders, line: bytes, timeout_s: float, socket_name: str) -> bytes:
+    path = os.path.join(folders.runtime_dir, socket_name)
     received = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
@@ -52,9 +57,9 @@ def _exchange(folders: Folders, line: bytes, timeout_s: float) -> bytes:
                     break
                 received += part
         except FileNotFoundError:
-            raise ConfigurationError(_nobody(folders, f"no socket at {path}")) from None
+            raise ConfigurationError(_nobody(folders, socket_name, f"no socket at {path}")) from None
         except ConnectionRefusedError:
-            raise ConfigurationError(_nobody(folders, f"nobody listens at {path}")) from None
+            raise ConfigurationError(_nobody(folders, socket_name, f"nobody listens at {path}")) from None
         except PermissionError:
             raise CredentialsError(f"the system {folders.name} belongs to another user ({path})") from None
         except TimeoutError:
@@ -66,7 +71,10 @@ def _exchange(folders: Folders, line: bytes, timeout_s: float) -> bytes:
     return bytes(received)
 
 
-def _nobody(folders: Folders, why: str) -> str:
+def _nobody(folders: Folders, socket_name: str, why: str) -> str:
+    if socket_name == EXCHANGE_SOCKET:
+        mend = f"start one with: python run.py simulator --config {folders.config_file}, or a run with mode: sim"
+        return f"no exchange is running for {folders.name} ({why}); {mend}"
     mend = f"start it with: python run.py --config {folders.config_file}, or name its file with --config"
     return f"no system is running for {folders.name} ({why}); {mend}"
 

@@ -9,12 +9,12 @@ _FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 DURATION_MAX_S = 366 * 86_400.0
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, *, option: str = "--duration") -> float:
     """``"5m"`` is 300.0; a bare number counts seconds. Raises ``ConfigurationError``."""
     match = _FORM.fullmatch(text.strip())
     duration_s = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
     if not 0 < duration_s <= DURATION_MAX_S:
-        raise ConfigurationError(f"--duration: expected a time such as 60s, 5m or 2h (at most 366d), not {text[:40]!r}")
+        raise ConfigurationError(f"{option}: expected a time such as 60s, 5m or 2h (at most 366d), not {text[:40]!r}")
     return duration_s
 
 

@@ -102,7 +102,7 @@ def restart(
     result = request(folders, "restart", {"id": child_id})
     if before is not None:
         result["text"] = _wait_until_it_runs(folders, before, wait_s)
-    _print(result, as_json, render.done)
+    print_result(result, as_json, render.done)
 
 
 def terminate(
@@ -229,7 +229,7 @@ def stop(
     result = request(folders, "stop", {"reason": reason})
     if wait_s:
         _wait_for_end(folders, wait_s)
-    _print(result, as_json, render.done)
+    print_result(result, as_json, render.done)
 
 
 def _checked_wait(wait_s: float) -> float:
@@ -279,10 +279,11 @@ def _ask(
     arguments: Mapping[str, object],
     rendered: Callable[[Any], RenderableType],
 ) -> None:
-    _print(request(load_folders(config_of(context, config)), verb, arguments), as_json, rendered)
+    print_result(request(load_folders(config_of(context, config)), verb, arguments), as_json, rendered)
 
 
-def _print(result: Any, as_json: bool, rendered: Callable[[Any], RenderableType]) -> None:
+def print_result(result: Any, as_json: bool, rendered: Callable[[Any], RenderableType]) -> None:
+    """Show an answer, as JSON if so wished."""
     if as_json:
         render.write(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
     else:

@@ -113,4 +113,5 @@ class BarUnit(StrEnum):
     SECOND = "SECOND"
     MINUTE = "MINUTE"
     DAY = "DAY"
+    WEEK = "WEEK"
     TICK = "TICK"

@@ -10,6 +10,10 @@ Money = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
+DEFAULT_ACCOUNTS = ("SIM-1",)
+"""Of the user that there is when the configuration names none."""
+
+
 class SyntheticSource(Section):
     """Seeded order flow around a moving price. ``ticks_per_second`` is the mean rate of events at speed 1."""
 
@@ -32,6 +36,8 @@ class Recording(Section):
     """The instrument that it belongs to."""
     limit: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Rows to take; 0 is all."""
+    contract: Text | None = None
+    """Of a file with several contracts: the one whose rows to take, as its column ``symbol`` has it."""
 
 
 class ReplaySource(Section):
@@ -48,6 +54,8 @@ class ReplaySource(Section):
     """The instrument that the tape is played on."""
     limit: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Rows to play; 0 is all."""
+    contract: Text | None = None
+    """Of a file with several contracts: the one whose rows to play, as its column ``symbol`` has it."""
     tapes: list[Recording] = []
     """Instead of ``path`` and ``symbol``: several files; their rows are played in the order of their times."""
 
@@ -65,7 +73,7 @@ class ReplaySource(Section):
     def recordings(self) -> list[Recording]:
         """All tapes, however they were named."""
         if self.path is not None and self.symbol is not None:
-            return [Recording(path=self.path, symbol=self.symbol, limit=self.limit)]
+            return [Recording(path=self.path, symbol=self.symbol, limit=self.limit, contract=self.contract)]
         return self.tapes
 
 
@@ -148,6 +156,8 @@ class Exchange(Section):
     """Records in one answer of the history plant, unless the client resumes."""
     history_pause_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """Seconds of output after which an answer stops until the client resumes it; 0: never."""
+    framing: Literal["either", "prefixed"] = "either"
+    """Whether frames without the four-byte length before the message are served or rejected."""
     heartbeat_interval_s: Seconds = 60.0
     """How often a client must be heard of."""
     starting_balance: Money = 100_000.0

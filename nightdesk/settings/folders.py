@@ -12,6 +12,8 @@ RUNTIME_DIR_BYTES_MAX = 80
 """A socket's path is limited to 108 bytes by the kernel; this leaves enough for the longest name."""
 CONTROL_SOCKET = "control.sock"
 """Where control listens, in ``runtime_dir``."""
+EXCHANGE_SOCKET = "exchange.sock"
+"""Where the embedded exchange takes commands for faults, in ``runtime_dir``."""
 
 
 class Folders(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from nightdesk.settings.alert_events import ALERT_EVENTS
-from nightdesk.settings.exchange import Recording
+from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, Recording
 from nightdesk.settings.models import ReplaySource, Settings
 from nightdesk.settings.yaml_source import KeyPath
 
@@ -20,6 +20,7 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
     yield from _gateway(settings)
     yield from _names(settings)
     yield from _instruments(settings)
+    yield from _exchange(settings)
     yield from _events(settings)
     yield from _files(settings)
 
@@ -95,6 +96,21 @@ def _instruments(settings: Settings) -> Iterator[Complaint]:
         if product.symbol not in symbols:
             text = f"{product.symbol} is not among the instruments ({known}); add it there or mend it here"
             yield ("exchange", "products", index, "symbol"), text
+
+
+def _exchange(settings: Settings) -> Iterator[Complaint]:
+    if settings.exchange is None:
+        return
+    held = {account for user in settings.exchange.users for account in user.accounts} or set(DEFAULT_ACCOUNTS)
+    for index, account in enumerate(settings.exchange.accounts):
+        path: KeyPath = ("exchange", "accounts", index, "id")
+        if account.id not in held:
+            yield path, f"{account.id} belongs to no user ({', '.join(sorted(held))}); add it there or mend it here"
+        elif account.id in [other.id for other in settings.exchange.accounts[:index]]:
+            yield path, f"{account.id} is given twice; remove one of them"
+    for index, product in enumerate(settings.exchange.products):
+        if product.symbol in [other.symbol for other in settings.exchange.products[:index]]:
+            yield ("exchange", "products", index, "symbol"), f"{product.symbol} is given twice; remove one of them"
 
 
 def _recordings(settings: Settings) -> Iterator[tuple[tuple[str | int, ...], Recording]]:

@@ -1,6 +1,6 @@
 """An exchange put together from a run's configuration, recovered from its log, and announced to its clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,24 +9,31 @@ from structlog.typing import FilteringBoundLogger
 
 from nightdesk.clocks import Clock
 from nightdesk.errors import ConfigurationError
+from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, ExchangeAccount, ExchangeProduct
 from nightdesk.settings.models import Exchange as ExchangeSettings
-from nightdesk.settings.models import ReplaySource
+from nightdesk.settings.models import Instrument, ReplaySource
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
 from nightdesk.settings.secrets import resolve_secret
 from nightdesk.simulator.engine import Exchange, ExchangeSetup
+from nightdesk.simulator.faults.commands import CommandSocket
+from nightdesk.simulator.faults.plan import Plan
+from nightdesk.simulator.faults.script import Script, load_script
 from nightdesk.simulator.flows.flow import make_flow
-from nightdesk.simulator.model import Product
+from nightdesk.simulator.model import AccountTerms, Product
 from nightdesk.simulator.plants.bars import BarStore
+from nightdesk.simulator.plants.past import Past
+from nightdesk.simulator.plants.past_file import PastFile
 from nightdesk.simulator.venue.log import ExchangeLog, rebuild
 from nightdesk.simulator.venue.venue import Venue
 from nightdesk.simulator.wire.certificates import load_or_create, write_private
 from nightdesk.simulator.wire.server import ExchangeServer
 from nightdesk.simulator.wire.session import User
+from nightdesk.simulator.wire.wire_log import WireLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-DEFAULT_USER = User("nightdesk", "nightdesk", ("SIM-1",))
+DEFAULT_USER = User("nightdesk", "nightdesk", DEFAULT_ACCOUNTS)
 """Who may log in when the configuration names nobody; the exchange listens on the loopback only."""
 
 ENDPOINT_FILE = "exchange.json"
@@ -36,9 +43,73 @@ LOG_FILE = "exchange.log"
 
 def _users(settings: ExchangeSettings) -> tuple[User, ...]:
     configured = tuple(
-        User(resolve_secret(each.user), resolve_secret(each.password), tuple(each.accounts)) for each in settings.users
+        User(
+            resolve_secret(each.user),
+            resolve_secret(each.password),
+            tuple(each.accounts),
+            entitlements=frozenset(each.entitlements),
+            sessions_per_plant_max=each.sessions_per_plant_max,
+            is_refused_over_limit=each.on_session_limit == "refuse",
+        )
+        for each in settings.users
     )
     return configured or (DEFAULT_USER,)
+
+
+def _products(instruments: Sequence[Instrument], settings: ExchangeSettings) -> tuple[Product, ...]:
+    terms = {each.symbol: each for each in settings.products}
+    return tuple(
+        Product(
+            each.symbol,
+            each.exchange,
+            each.tick_size,
+            each.point_value,
+            each.commission,
+            margin=own.margin,
+            max_order_quantity=own.max_order_quantity,
+            price_limit_percent=own.price_limit_percent,
+        )
+        for each in instruments
+        for own in [terms.get(each.symbol) or ExchangeProduct(symbol=each.symbol)]
+    )
+
+
+def _accounts(users: Sequence[User], settings: ExchangeSettings) -> list[AccountTerms]:
+    given = {each.id: each for each in settings.accounts}
+    return [
+        AccountTerms(
+            account_id,
+            settings.starting_balance if own.starting_balance is None else own.starting_balance,
+            max_order_quantity=own.max_order_quantity,
+            buy_limit=own.buy_limit,
+            sell_limit=own.sell_limit,
+            loss_limit=own.loss_limit,
+            min_account_balance=own.min_account_balance,
+            products=tuple(own.products),
+        )
+        for account_id in dict.fromkeys(account for user in users for account in user.accounts)
+        for own in [given.get(account_id) or ExchangeAccount(id=account_id)]
+    ]
+
+
+def _wire_log(
+    run: RunConfiguration, settings: ExchangeSettings, users: Sequence[User], clock: Clock, logger: FilteringBoundLogger
+) -> WireLog | None:
+    if not settings.wire_log_mb:
+        return None
+    secrets = [user.password for user in users]
+    return WireLog(run.state_dir, limit_bytes=settings.wire_log_mb << 20, clock=clock, logger=logger, secrets=secrets)
+
+
+def _past(settings: ExchangeSettings, products: Sequence[Product], logger: FilteringBoundLogger) -> Past:
+    by_symbol = {product.symbol: product for product in products}
+    files = []
+    for each in settings.history:
+        product = by_symbol.get(each.symbol)
+        if product is None:
+            raise ConfigurationError(f"exchange.history: {each.symbol} is none of instruments; add it there")
+        files.append(PastFile(str(each.path), product, each.limit))
+    return Past(files, logger)
 
 
 def _exchange_settings(run: RunConfiguration) -> ExchangeSettings:
@@ -50,13 +121,9 @@ def _exchange_settings(run: RunConfiguration) -> ExchangeSettings:
 def assemble(run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogger) -> tuple[Exchange, ExchangeLog]:
     """Build the exchange and bring it to the state in which its log left it."""
     settings = _exchange_settings(run)
-    products = tuple(
-        Product(each.symbol, each.exchange, each.tick_size, each.point_value, each.commission)
-        for each in run.settings.instruments
-    )
+    products = _products(run.settings.instruments, settings)
     users = _users(settings)
-    accounts = list(dict.fromkeys(account for user in users for account in user.accounts))
-    venue = Venue(products, accounts, settings.starting_balance)
+    venue = Venue(products, _accounts(users, settings), settings.starting_balance)
     exchange_log = ExchangeLog(Path(run.state_dir) / LOG_FILE)
     records = rebuild(exchange_log, venue)
     logger.info("exchange_recovered", records=records)
@@ -66,17 +133,24 @@ def assemble(run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogge
         products=products,
         users=users,
         speed=settings.speed,
-        played_symbol=source.recordings[0].symbol if isinstance(source, ReplaySource) else None,
+        played_symbols=frozenset(each.symbol for each in source.recordings)
+        if isinstance(source, ReplaySource)
+        else frozenset(),
         heartbeat_interval_s=settings.heartbeat_interval_s,
+        history_records_max=settings.history_records_max,
+        history_pause_s=settings.history_pause_s,
+        is_prefix_required=settings.framing == "prefixed",
     )
     exchange = Exchange(
         setup,
         venue=venue,
         flow=make_flow(source, venue, products, clock.now_ns()),
         bars=BarStore(),
+        past=_past(settings, products, logger),
         exchange_log=exchange_log,
         clock=clock,
         logger=logger,
+        wire_log=_wire_log(run, settings, users, clock, logger),
     )
     return exchange, exchange_log
 
@@ -84,6 +158,23 @@ def assemble(run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogge
 def _make_folders(run: RunConfiguration) -> None:
     for folder in (run.state_dir, run.runtime_dir):
         Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@asynccontextmanager
+async def _on_command(
+    run: RunConfiguration, exchange: Exchange, script: Script, logger: FilteringBoundLogger
+) -> "AsyncIterator[None]":
+    """Faults from the script and from the command socket while the block lasts."""
+    commands = CommandSocket(exchange, run.runtime_dir, logger)
+    plan = Plan(script, exchange.injector, logger)
+    await commands.start()
+    plan.start()
+    try:
+        yield
+    finally:
+        plan.close()
+        exchange.injector.close()
+        await commands.close()
 
 
 @asynccontextmanager
@@ -95,6 +186,8 @@ async def listening(
     on_listening: Callable[[ExchangeEndpoint], None] | None = None,
 ) -> "AsyncIterator[ExchangeServer]":
     """Run the exchange of a configuration; its endpoint file exists while it listens."""
+    faults = _exchange_settings(run).faults
+    script = load_script(faults) if faults is not None else ()
     _make_folders(run)
     certificates = load_or_create(run.state_dir)
     exchange, exchange_log = assemble(run, clock=clock, logger=logger)
@@ -115,11 +208,14 @@ async def listening(
             logger.info(
                 "exchange_listening", url=server.url, system_name=exchange.system_name, ca_file=str(authority_path)
             )
-            if on_listening is not None:
-                on_listening(endpoint)
-            try:
-                yield server
-            finally:
-                endpoint_path.unlink(missing_ok=True)
+            async with _on_command(run, exchange, script, logger):
+                if on_listening is not None:
+                    on_listening(endpoint)
+                try:
+                    yield server
+                finally:
+                    endpoint_path.unlink(missing_ok=True)
     finally:
         exchange_log.close()
+        if exchange.wire_log is not None:
+            exchange.wire_log.close()

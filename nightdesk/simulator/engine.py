@@ -1,23 +1,41 @@
 """The exchange as a whole: the venue, its log and history, the market's motor, and everybody who is connected."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from nightdesk.clocks import Clock
+from nightdesk.simulator.faults.injector import Injector
 from nightdesk.simulator.flows.drive import AS_FAST_AS_TAKEN, MarketDrive
 from nightdesk.simulator.flows.flow import Flow
-from nightdesk.simulator.model import OrderEventKind, OrderHappened, Product, Quoted, Traded, VenueEvent
+from nightdesk.simulator.model import (
+    BookChanged,
+    BracketChanged,
+    ModeChanged,
+    OrderEventKind,
+    OrderHappened,
+    Product,
+    Quoted,
+    Traded,
+    VenueEvent,
+)
+from nightdesk.simulator.plants.bar_feed import BarFeed
 from nightdesk.simulator.plants.bars import BarStore
-from nightdesk.simulator.plants.history import BarFeed
-from nightdesk.simulator.plants.order import OrderFeed
+from nightdesk.simulator.plants.history import RECORDS_MAX
+from nightdesk.simulator.plants.market_feed import MarketFeed
+from nightdesk.simulator.plants.order_feed import OrderFeed
+from nightdesk.simulator.plants.past import Past
 from nightdesk.simulator.plants.pnl import PnlFeed, account_update, instrument_update
 from nightdesk.simulator.plants.reference import Catalog
-from nightdesk.simulator.plants.ticker import MarketFeed
+from nightdesk.simulator.plants.replays import ReplayDesk, records_of_output
+from nightdesk.simulator.plants.repository import Agreements
 from nightdesk.simulator.venue.log import ExchangeLog
 from nightdesk.simulator.venue.venue import Venue
 from nightdesk.simulator.wire.session import Session, User
+from nightdesk.simulator.wire.wire_log import WireLog
 
 HEARTBEAT_GRACE_S = 10.0
 """A client is dropped when it has sent nothing for the heartbeat interval and this; no source states the real one."""
@@ -25,6 +43,7 @@ HEARTBEAT_GRACE_S = 10.0
 LOGIN_DEADLINE_S = 30.0
 """A connection that has not logged in by then, or was refused and lingers, is closed."""
 
+NS_PER_S = 1_000_000_000
 MARK_INTERVAL_S = 1.0
 """Open positions are marked to the market at most so often."""
 
@@ -34,16 +53,21 @@ _CHANGES_POSITION = frozenset(
 
 
 class ExchangeSetup(msgspec.Struct, frozen=True):
-    """How the exchange runs; ``played_symbol`` is the contract of a recorded tape, None for a synthetic market."""
+    """How the exchange runs; ``played_symbols`` are the contracts of recorded tapes, none in a synthetic market."""
 
     system_name: str
     products: tuple[Product, ...]
     users: tuple[User, ...]
     speed: float = 1.0
-    played_symbol: str | None = None
+    played_symbols: frozenset[str] = frozenset()
     heartbeat_interval_s: float = 60.0
     heartbeat_grace_s: float = HEARTBEAT_GRACE_S
     login_deadline_s: float = LOGIN_DEADLINE_S
+    history_records_max: int = RECORDS_MAX
+    history_pause_s: float = 0.0
+    """Seconds of an answer's output after which it halts until the client resumes it; 0: never."""
+    is_prefix_required: bool = False
+    """Frames without the four-byte length are rejected; otherwise a connection's first frame decides."""
 
 
 class Exchange:
@@ -56,13 +80,18 @@ class Exchange:
         venue: Venue,
         flow: Flow,
         bars: BarStore,
+        past: Past | None = None,
         exchange_log: ExchangeLog,
         clock: Clock,
         logger: FilteringBoundLogger,
+        wire_log: WireLog | None = None,
     ) -> None:
         self.system_name = setup.system_name
+        self.url = ""
+        """Where the exchange can be reached; empty until somebody listens for it."""
         self.is_lossless = setup.speed == AS_FAST_AS_TAKEN
         """The market waits for those who listen to it."""
+        self.is_prefix_required = setup.is_prefix_required
         self.heartbeat_interval_s = setup.heartbeat_interval_s
         self.users = {user.name: user for user in setup.users}
         self.catalog = Catalog(setup.products)
@@ -70,14 +99,32 @@ class Exchange:
         self.bars = bars
         self.clock = clock
         self.logger = logger
-        self.market_feed = MarketFeed(lambda: self.drive.subscriptions_changed())
+        self.wire_log = wire_log
+        """The record of everything received and sent; None: none is kept."""
+        self.market_feed = MarketFeed(lambda: self.drive.subscriptions_changed(), venue, self.catalog)
         self.order_feed = OrderFeed()
+        self.order_feed.attach(venue)
         self.bar_feed = BarFeed()
         self.pnl_feed = PnlFeed()
+        self.agreements = Agreements()
+        self.past = past if past is not None else Past((), logger)
+        self.replays = ReplayDesk(records_of_output(setup.history_pause_s), clock, logger)
+        self.history_records_max = setup.history_records_max
         self._setup = setup
         self._log = exchange_log
         self._sessions: set[Session] = set()
         self._sessions_counted = 0
+        self._connections_counted = 0
+        self.injector = Injector(self)
+        """The faults on command."""
+        self._tellers: dict[type, Callable[[Any], None]] = {
+            Quoted: self.market_feed.quote,
+            Traded: self._tell_trade,
+            BookChanged: self.market_feed.book,
+            ModeChanged: self.market_feed.mode,
+            BracketChanged: self.order_feed.bracket,
+        }
+        """Who tells the subscribers of what happened, by its type; orders' events are told below."""
         self._marked_s = clock.monotonic_s()
         self._is_mark_due = False
         self._moved: set[str] = set()
@@ -85,10 +132,11 @@ class Exchange:
         self.drive = MarketDrive(
             flow,
             speed=setup.speed,
-            starts_when_wanted=setup.speed == AS_FAST_AS_TAKEN or setup.played_symbol is not None,
+            starts_when_wanted=setup.speed == AS_FAST_AS_TAKEN or bool(setup.played_symbols),
             clock=clock,
             apply=self._apply,
-            is_wanted=lambda: bool(self.market_feed.subscribers(setup.played_symbol)),
+            advance=self._advance,
+            is_wanted=lambda: bool(self._listeners()),
             changes=lambda: self.market_feed.changes,
             room=self._room,
         )
@@ -107,6 +155,11 @@ class Exchange:
         self._sessions_counted += 1
         return self._sessions_counted
 
+    def next_connection_number(self) -> int:
+        """Counts connections."""
+        self._connections_counted += 1
+        return self._connections_counted
+
     def admit(self, session: Session) -> None:
         """A connection was opened."""
         self._sessions.add(session)
@@ -117,6 +170,7 @@ class Exchange:
         self.market_feed.forget(session)
         self.order_feed.forget(session)
         self.pnl_feed.forget(session)
+        self.replays.forget(session)
         for key in self.bar_feed.forget(session):
             self.bars.unwatch(*key)
 
@@ -127,20 +181,18 @@ class Exchange:
     def publish(self, events: Sequence[VenueEvent], *, canceled_by_request: Set[str] = frozenset()) -> None:
         """Tell the subscribers; ``canceled_by_request`` are the orders that a client's cancel ended."""
         for event in events:
-            if isinstance(event, Quoted):
-                self.market_feed.quote(event)
-            elif isinstance(event, Traded):
-                self.market_feed.trade(event)
-                self._is_mark_due = True
-                for bar in self.bars.add(event):
-                    self.bar_feed.closed(bar)
+            tell = self._tellers.get(type(event))
+            if tell is not None:
+                tell(event)
             elif isinstance(event, OrderHappened):
-                is_requested = event.kind is OrderEventKind.CANCELED and event.order.basket_id in canceled_by_request
-                self.order_feed.order_happened(event, is_requested_cancel=is_requested)
-                if event.kind is OrderEventKind.FILLED:
-                    self._send_position(event)
-                elif event.kind in _CHANGES_POSITION:
-                    self._moved.add(event.order.terms.account_id)
+                self._tell_order(event, canceled_by_request)
+
+    def set_mode(self, symbols: Iterable[str], mode: str, reason: str) -> None:
+        """Open, close, halt or reserve markets, and tell everybody."""
+        now_ns = self.now_ns()
+        trade_date = datetime.fromtimestamp(now_ns // NS_PER_S, UTC).strftime("%Y%m%d")
+        for symbol in symbols:
+            self._apply(self.venue.set_mode(symbol, mode, reason, trade_date, now_ns))
 
     async def run_market(self) -> None:
         """Until the tape ends; orders still rest and positions can still be read after that."""
@@ -159,9 +211,16 @@ class Exchange:
             )
             if now_s - session.last_heard_s > limit_s:
                 self.logger.info("exchange_client_silent", user=session.user_name, limit_s=limit_s)
-                session.outlet.abort()
+                session.outlet.abort("the client is silent")
                 self.forget(session)
+        if self.wire_log is not None:
+            self.wire_log.flush()
+        events = self._advance(self.now_ns())
+        if events:
+            self._apply(events)
         self.close_bars()
+        self.replays.tend()
+        self.market_feed.front_months.roll(self.now_ns())
         if (self._is_mark_due or self._moved) and now_s - self._marked_s >= MARK_INTERVAL_S:
             self._marked_s = now_s
             for account_id in self.pnl_feed.accounts:
@@ -174,12 +233,38 @@ class Exchange:
         for bar in self.bars.advance(self.now_ns()):
             self.bar_feed.closed(bar)
 
+    def _tell_trade(self, trade: Traded) -> None:
+        self.market_feed.trade(trade)
+        self._is_mark_due = True
+        for bar in self.bars.add(trade):
+            self.bar_feed.closed(bar)
+        self.bar_feed.trade(trade)
+
+    def _tell_order(self, event: OrderHappened, canceled_by_request: Set[str]) -> None:
+        is_requested = event.kind is OrderEventKind.CANCELED and event.order.basket_id in canceled_by_request
+        self.order_feed.order_happened(event, is_requested_cancel=is_requested)
+        if event.kind is OrderEventKind.FILLED:
+            self._send_position(event)
+        elif event.kind in _CHANGES_POSITION:
+            self._moved.add(event.order.terms.account_id)
+
+    def _advance(self, now_ns: int) -> list[VenueEvent]:
+        """What the venue's own timers bring until a moment."""
+        timer_ns = self.venue.next_timer_ns
+        return self.venue.advance(now_ns) if timer_ns is not None and timer_ns <= now_ns else []
+
     def _apply(self, events: list[VenueEvent]) -> None:
         self.record(events)
         self.publish(events)
 
+    def _listeners(self) -> Set[Session]:
+        """Those whom the market plays for: subscribers of what is recorded, or of anything."""
+        subscribers = self.market_feed.subscribers
+        played = self._setup.played_symbols
+        return {session for symbol in played for session in subscribers(symbol)} if played else subscribers(None)
+
     async def _room(self) -> None:
-        for session in self.market_feed.subscribers(self._setup.played_symbol):
+        for session in self._listeners():
             await session.outlet.room()
 
     def _send_position(self, filled: OrderHappened) -> None:
@@ -190,7 +275,10 @@ class Exchange:
         traded = [each for each in positions if each.symbol == filled.order.terms.symbol]
         account = self.venue.account(account_id)
         payloads = [instrument_update(position, filled.ts_ns) for position in traded]
-        self.pnl_feed.send(account_id, [*payloads, account_update(account, positions, filled.ts_ns)])
+        self.pnl_feed.send(
+            account_id,
+            [*payloads, account_update(account, positions, filled.ts_ns, terms=self.venue.terms(account_id))],
+        )
 
     def _mark(self, account_id: str) -> None:
         positions = self.venue.positions(account_id)
@@ -202,4 +290,5 @@ class Exchange:
             if position.net_quantity or position.working_buy_quantity or position.working_sell_quantity
         ]
         if open_positions or account_id in self._moved:
-            self.pnl_feed.send(account_id, [*open_positions, account_update(account, positions, now_ns)])
+            money = account_update(account, positions, now_ns, terms=self.venue.terms(account_id))
+            self.pnl_feed.send(account_id, [*open_positions, money])

@@ -98,7 +98,7 @@ class BracketTerms(msgspec.Struct, frozen=True):
     target_market_after_s: int = 0
 
 
-class NewOrder(msgspec.Struct, frozen=True):
+class NewOrder(msgspec.Struct, frozen=True, gc=False):
     """A client's request for an order as the gateway took it from the wire."""
 
     account_id: str
@@ -135,6 +135,23 @@ class Stage(StrEnum):
     COMPLETE = "COMPLETE"
 
 
+class Hold(StrEnum):
+    """What an order still waits for at the server, before it goes to the exchange."""
+
+    RELEASE = "RELEASE"
+    CONDITION = "CONDITION"
+    """Its if-touched condition."""
+    TOUCH = "TOUCH"
+    """The trigger of a MARKET_IF_TOUCHED or LIMIT_IF_TOUCHED order."""
+
+
+class ExitRole(StrEnum):
+    """Which exit of a bracket an order is."""
+
+    TARGET = "TARGET"
+    STOP = "STOP"
+
+
 class Completion(StrEnum):
     """Why an order is complete; the wire's words."""
 
@@ -143,7 +160,7 @@ class Completion(StrEnum):
     FAILED = "FA"
 
 
-class OrderState(msgspec.Struct, frozen=True):
+class OrderState(msgspec.Struct, frozen=True, gc=False):
     """An immutable picture of one order at one moment."""
 
     basket_id: str
@@ -169,9 +186,20 @@ class OrderState(msgspec.Struct, frozen=True):
     linked_basket_ids: tuple[str, ...] = ()
     """Orders that end together (a bracket's exits, OCO legs), this one included."""
     bracket_kind: BracketKind | None = None
+    hold: Hold | None = None
+    """Set while the server holds the order back (stages RELEASE_PENDING and TRIGGER_PENDING)."""
+    exit_role: ExitRole | None = None
+    released_quantity: int = 0
+    """Of a bracket's exit: how much the entry's fills have released for its role so far."""
+    linked_fills: int = 0
+    """Of an OCO leg: the other legs' fills that its quantity has been reduced by."""
+    trail_by_ticks: int = 0
+    """The present distance of a trailing stop."""
+    if_touched: IfTouched | None = None
+    """The present condition while ``hold`` is RELEASE or CONDITION."""
 
 
-class Execution(msgspec.Struct, frozen=True):
+class Execution(msgspec.Struct, frozen=True, gc=False):
     """One fill of a client's order."""
 
     fill_id: str
@@ -197,9 +225,13 @@ class OrderEventKind(StrEnum):
     REJECTED = "REJECTED"
     """By the exchange itself, after the risk system let it pass; COMPLETED(FA) follows."""
     COMPLETED = "COMPLETED"
+    WARNED = "WARNED"
+    """A margin warning in ``text``; the order goes on (352 GENERIC)."""
+    RETAGGED = "RETAGGED"
+    """The client gave it another ``user_tag``; nothing else changes, and nobody is told."""
 
 
-class OrderHappened(msgspec.Struct, frozen=True):
+class OrderHappened(msgspec.Struct, frozen=True, gc=False):
     """One step in an order's life, with its state after the step.
 
     ``report_id`` is the next value of the one counter behind confirmed, fill, modify, cancel and trigger ids.
@@ -310,6 +342,14 @@ class BracketChanged(msgspec.Struct, frozen=True):
     ts_ns: int
 
 
+class OrdersLinked(msgspec.Struct, frozen=True):
+    """Orders became one-cancels-other of each other."""
+
+    account_id: str
+    basket_ids: tuple[str, ...]
+    ts_ns: int
+
+
 class PositionState(msgspec.Struct, frozen=True):
     """One account's net position in one contract; money in US dollars."""
 
@@ -341,7 +381,7 @@ class AccountState(msgspec.Struct, frozen=True):
     """Of working orders, beyond that."""
 
 
-VenueEvent = OrderHappened | Traded | Quoted | BookChanged | ModeChanged | BracketChanged
+VenueEvent = OrderHappened | Traded | Quoted | BookChanged | ModeChanged | BracketChanged | OrdersLinked
 """What a step of the venue reports, in the order in which it happened."""
 
 Step = Callable[[], list[VenueEvent]]

@@ -35,11 +35,14 @@ from nightdesk.simulator.wire.wire_log_reader import WireLogReader
 
 ES = {"symbol": "ESH4", "exchange": "CME"}
 PLANTS = [SysInfraType.ORDER_PLANT, SysInfraType.TICKER_PLANT, SysInfraType.PNL_PLANT]
-TIMEOUT_S = 1.0
+TIMEOUT_S = 1.5
 """The client's own patience for one answer; the library's default is 30."""
-LOGIN_S = 3.0
-WATCH_S = 0.5
-AT_ONCE_MAX = 9
+LOGIN_S = 2.0
+ORDER_PATIENCE_S = 3.0
+UNHURRIED_S = 15.0
+"""For everything before and after the fault."""
+WATCH_S = 0.6
+AT_ONCE_MAX = 7
 SETTLE_S = 0.2
 NEW_ORDER = 312
 TOLD = ("open", "complete")
@@ -50,12 +53,12 @@ CASES: dict[str, dict[str, str]] = {
     "rst": {},
     "half_open": {},
     "delay": {"latency_s": "0.3", "jitter_s": "0.1"},
-    "slow_read": {"bytes_per_s": "150"},
+    "slow_read": {"bytes_per_s": "60"},
     "trickle": {"bytes_per_s": "3000"},
     "mute": {"templates": "312"},
     "mute (lost)": {"templates": "312", "lost": "true"},
     "duplicate": {},
-    "reorder": {"templates": "[351, 352]"},
+    "reorder": {"templates": "[351, 352]", "window": "8", "hold_s": "0.4"},
     "corrupt (flip)": {"how": "flip", "templates": "[150, 151]"},
     "corrupt (length)": {"how": "length", "templates": "[150, 151]"},
     "corrupt (varint)": {"how": "varint", "templates": "[150, 151]"},
@@ -132,8 +135,8 @@ class _Collecting(logging.Handler):
 
 
 def configuration(folder: Path) -> RunConfiguration:
-    """One contract, a hundred ticks a second."""
-    source = SyntheticSource(kind="synthetic", seed=3, ticks_per_second=100.0)
+    """One contract, forty ticks a second."""
+    source = SyntheticSource(kind="synthetic", seed=3, ticks_per_second=40.0)
     settings = Settings(
         name="faults",
         mode="sim",
@@ -191,9 +194,13 @@ class Observer:
         folders = Folders("faults", self._run.state_dir, self._run.runtime_dir, "test.yaml")
         return await asyncio.to_thread(request, folders, verb, arguments, socket_name=EXCHANGE_SOCKET)
 
-    async def connect(self) -> str:
+    def be_patient(self, timeout_s: float) -> None:
+        """How long the client waits for an answer; a busy machine must not look like a fault."""
+        self.client.retry_settings.timeout = timeout_s
+
+    async def connect(self, patience_s: float) -> str:
         """Log in on the plants; what came of it."""
-        outcome = await _outcome(self.client.connect(plants=PLANTS, plant_connect_delay=0.0), LOGIN_S)
+        outcome = await _outcome(self.client.connect(plants=PLANTS, plant_connect_delay=0.0), patience_s)
         return "connected" if outcome == "None" else outcome
 
     async def subscribe(self) -> None:
@@ -217,7 +224,7 @@ class Observer:
             f"{self._suffix}-{self._order}", **ES, qty=1, transaction_type=TransactionType.BUY,
             order_type=OrderType.MARKET,
         )  # fmt: skip
-        outcome = await _outcome(sending, 4.0)
+        outcome = await _outcome(sending, self.client.retry_settings.timeout + ORDER_PATIENCE_S)
         spent_s = loop.time() - began_s
         self.seen.events += ["313"] * outcome.startswith("[")
         return f"{'acknowledged' if outcome.startswith('[') else outcome} after {spent_s:.1f} s"
@@ -283,20 +290,23 @@ async def observe(name: str) -> Seen:
 
 
 async def _scenario(observer: Observer, fault: str, parameters: dict[str, str]) -> Seen:
+    observer.be_patient(UNHURRIED_S)
     if fault == "refused_login":
         await observer.command("fault", fault=fault, **parameters)
-        observer.seen.order = f"login: {await observer.connect()}"
+        observer.seen.order = f"login: {await observer.connect(LOGIN_S)}"
         seen = deepcopy(observer.seen)
         await observer.command("heal")
-        seen.after = await observer.connect()
+        seen.after = await observer.connect(UNHURRIED_S)
         return seen
-    assert await observer.connect() == "connected"
+    assert await observer.connect(UNHURRIED_S) == "connected"
     await observer.subscribe()
+    observer.be_patient(TIMEOUT_S)
     await observer.command("fault", fault=fault, **parameters)
     await observer.use()
     if fault not in INSTANT:
         await observer.command("heal")
     await asyncio.sleep(WATCH_S)
+    observer.be_patient(UNHURRIED_S)
     # What comes from now on is no longer the fault's doing.
     seen = deepcopy(observer.seen)
     seen.after = await observer.order()

@@ -156,7 +156,10 @@ async def brackets(walk: Walk) -> dict:
     targets = await client.list_session_target_modifications(walk.account_id)
     stops = await client.list_session_stop_modifications(walk.account_id)
     await client.cancel_order(waiting.basket_id, walk.account_id)
-    entry = await client.submit_order(walk.order(TransactionType.BUY, OrderType.MARKET, bracket=spec))
+    # This client knows a bracket's exits only when it has seen the answer before they appear: the entry waits first.
+    entry = await client.submit_order(walk.order(TransactionType.BUY, OrderType.LIMIT, FAR_BELOW, bracket=spec))
+    await walk.until(lambda: "WORKING" in walk.orders(entry.basket_id), "the entry rests")
+    await client.modify_order(entry.basket_id, walk.account_id, new_price=FAR_ABOVE)
     await walk.until(lambda: len(walk.children(entry.basket_id)) == 2, "both exits appear")
     await client.modify_bracket_target(walk.account_id, entry.basket_id, 450)
     await client.exit_position(walk.account_id, symbol=SYMBOL, exchange=EXCHANGE)

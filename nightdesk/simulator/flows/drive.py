@@ -9,7 +9,9 @@ from nightdesk.simulator.model import VenueEvent
 
 AS_FAST_AS_TAKEN = 0.0
 STEPS_PER_TURN = 32
-"""Steps between two turns of the event loop: orders that arrived meanwhile act before the next ones."""
+"""Steps with events between two turns of the event loop: orders that arrived meanwhile act before the next ones."""
+STEPS_PER_TURN_MAX = 4 * STEPS_PER_TURN
+"""The same with those that nobody could see."""
 
 SLEEP_MIN_S = 0.0005
 SETTLE_S = 0.25
@@ -30,11 +32,14 @@ class MarketDrive:
         starts_when_wanted: bool,
         clock: Clock,
         apply: Callable[[list[VenueEvent]], None],
+        advance: Callable[[int], list[VenueEvent]] = lambda _now_ns: [],
         is_wanted: Callable[[], bool],
         changes: Callable[[], int],
         room: Callable[[], Awaitable[None]],
     ) -> None:
+        """``advance`` is asked before each step what other timers have brought until then."""
         self._flow = flow
+        self._advance = advance
         self._speed = speed
         self._starts_when_wanted = starts_when_wanted
         self._clock = clock
@@ -112,11 +117,15 @@ class MarketDrive:
 
     def _take_steps(self, is_due: Callable[[int], bool]) -> None:
         events: list[VenueEvent] = []
-        for _ in range(STEPS_PER_TURN):
-            if self._pending is None or not is_due(self._pending[0]):
+        seen = 0
+        for _ in range(STEPS_PER_TURN_MAX):
+            if seen == STEPS_PER_TURN or self._pending is None or not is_due(self._pending[0]):
                 break
             self._last_ns, step = self._pending
-            events += step()
+            events += self._advance(self._last_ns)
+            happened = step()
+            events += happened
+            seen += bool(happened)
             self.steps += 1
             self._pending = self._flow.next()
         if events:

@@ -1,7 +1,6 @@
-"""History for the exchange's clients: past trades and bars, bounded in memory, and the closing of live bars."""
+"""What the market did in this session: trades and time bars, bounded in memory, and the closing of live bars."""
 
 from collections import deque
-from collections.abc import Iterable
 
 import msgspec
 
@@ -15,20 +14,29 @@ MINUTE_BARS_KEPT_MAX = 43_200
 """Thirty days of one-minute bars."""
 DAY_BARS_KEPT_MAX = 1_000
 
+UNIT_S = {BarUnit.SECOND: 1, BarUnit.MINUTE: 60, BarUnit.DAY: 86_400, BarUnit.WEEK: 604_800}
+
 _SECOND_NS = 1_000_000_000
-_UNIT_S = {BarUnit.SECOND: 1, BarUnit.MINUTE: 60, BarUnit.DAY: 86_400}
+_FIRST_SUNDAY_S = 3 * 86_400
+"""The epoch was a Thursday. A week begins on Sunday, when futures open for the week that is to come."""
 _KEPT_MAX = {
     BarUnit.SECOND: SECOND_BARS_KEPT_MAX,
     BarUnit.MINUTE: MINUTE_BARS_KEPT_MAX,
     BarUnit.DAY: DAY_BARS_KEPT_MAX,
 }
+_BASE_OF = {unit: unit for unit in _KEPT_MAX} | {BarUnit.WEEK: BarUnit.DAY}
+
+
+def start_of(second: int, unit: BarUnit, period: int) -> int:
+    """The second in which the bar begins that a unix second lies in; bars begin at multiples of their length."""
+    offset_s = _FIRST_SUNDAY_S if unit is BarUnit.WEEK else 0
+    return second - (second - offset_s) % (period * UNIT_S[unit])
 
 
 class BarState(msgspec.Struct, frozen=True):
     """One bar. ``ts_start_s <= trade's second < ts_end_s``; the wire's marker of an intraday bar is its end.
 
-    A tick bar (``unit`` TICK, ``period`` trades each) starts at its first trade's second and ends at its last one's.
-    A day is a day of UTC: the exchange has no calendar of sessions yet.
+    A day is a day of UTC and a week begins on Sunday: the exchange has no calendar of sessions yet.
     """
 
     symbol: str
@@ -47,14 +55,27 @@ class BarState(msgspec.Struct, frozen=True):
     ts_start_s: int
     ts_end_s: int
 
+    def joined(self, later: "BarState") -> "BarState":
+        """This bar and a later part of the same one."""
+        return msgspec.structs.replace(
+            self,
+            high=max(self.high, later.high),
+            low=min(self.low, later.low),
+            close=later.close,
+            volume=self.volume + later.volume,
+            bid_volume=self.bid_volume + later.bid_volume,
+            ask_volume=self.ask_volume + later.ask_volume,
+            trades=self.trades + later.trades,
+        )
+
 
 class _Bar:
     """A bar being built."""
 
-    __slots__ = ("ask_volume", "bid_volume", "close", "high", "last_s", "low", "open", "start_s", "trades", "volume")
+    __slots__ = ("ask_volume", "bid_volume", "close", "high", "low", "open", "start_s", "trades", "volume")
 
     def __init__(self, start_s: int, price: float) -> None:
-        self.start_s = self.last_s = start_s
+        self.start_s = start_s
         self.open = self.high = self.low = self.close = price
         self.volume = self.bid_volume = self.ask_volume = self.trades = 0
 
@@ -65,7 +86,6 @@ class _Bar:
         if price < self.low:
             self.low = price
         self.close = price
-        self.last_s = trade.ts_ns // _SECOND_NS
         self.volume += trade.quantity
         self.trades += 1
         if trade.aggressor is AggressorSide.BUY:
@@ -78,7 +98,6 @@ class _Bar:
         self.high = max(self.high, later.high)
         self.low = min(self.low, later.low)
         self.close = later.close
-        self.last_s = later.last_s
         self.volume += later.volume
         self.bid_volume += later.bid_volume
         self.ask_volume += later.ask_volume
@@ -95,6 +114,7 @@ class _Series:
 
     def __init__(self, exchange: str) -> None:
         self.exchange = exchange
+        self.begins_s: int | None = None
         self.ticks: deque[Traded] = deque(maxlen=TICKS_KEPT_MAX)
         self.base: dict[BarUnit, deque[_Bar]] = {unit: deque(maxlen=kept) for unit, kept in _KEPT_MAX.items()}
         self.live: dict[tuple[BarUnit, int], _Bar | None] = {}
@@ -102,8 +122,10 @@ class _Series:
     def add(self, trade: Traded) -> None:
         self.ticks.append(trade)
         second = trade.ts_ns // _SECOND_NS
+        if self.begins_s is None:
+            self.begins_s = second
         for unit, bars in self.base.items():
-            start_s = second - second % _UNIT_S[unit]
+            start_s = second - second % UNIT_S[unit]
             if not bars or bars[-1].start_s != start_s:
                 bars.append(_Bar(start_s, trade.price))
             bars[-1].add(trade)
@@ -124,7 +146,7 @@ class BarStore:
     def add(self, trade: Traded) -> list[BarState]:
         """Take a print; returns the watched bars that it closes (a bar closes when time passes its end).
 
-        A tick bar closes with its last trade. A print without quantity is not history.
+        A print without quantity is not history.
         """
         series = self._series.get(trade.symbol)
         if series is None or (series.ticks and trade.ts_ns < series.ticks[-1].ts_ns):
@@ -139,7 +161,9 @@ class BarStore:
         closed = self._close_until(trade.symbol, series, self._second)
         series.add(trade)
         for (unit, period), bar in series.live.items():
-            closed += _feed(series, trade, unit, period, bar)
+            if bar is None:
+                bar = series.live[unit, period] = _Bar(start_of(self._second, unit, period), trade.price)
+            bar.add(trade)
         return closed
 
     def advance(self, now_ns: int) -> list[BarState]:
@@ -166,14 +190,12 @@ class BarStore:
     def bars(self, symbol: str, unit: BarUnit, period: int, start_s: int, finish_s: int) -> list[BarState]:
         """Closed bars and the present one whose *end* is in ``[start_s, finish_s]``, oldest first; empty ones absent.
 
-        ``period`` counts units; bars of several start at multiples of their length since the epoch. For TICK it counts
-        trades, beginning with the oldest that is held.
+        ``period`` counts units.
         """
         series = self._series.get(symbol)
         if series is None:
             return []
-        built = _tick_bars(series, period) if unit is BarUnit.TICK else _time_bars(series, unit, _checked(period))
-        states = [_state(symbol, series, unit, period, bar) for bar in built]
+        states = [_state(symbol, series, unit, period, bar) for bar in _time_bars(series, unit, _checked(period))]
         return [state for state in states if start_s <= state.ts_end_s <= finish_s]
 
     def ticks(self, symbol: str, start_s: int, finish_s: int) -> list[Traded]:
@@ -183,6 +205,11 @@ class BarStore:
             return []
         return [tick for tick in series.ticks if start_s <= tick.ts_ns // _SECOND_NS <= finish_s]
 
+    def begins_s(self, symbol: str) -> int | None:
+        """The second of the first print since the market began; None before it."""
+        series = self._series.get(symbol)
+        return series.begins_s if series is not None else None
+
     def _rewatch(self, symbol: str, series: _Series) -> None:
         for watched, unit, period in self._watchers:
             if watched == symbol:
@@ -190,15 +217,13 @@ class BarStore:
                 series.live.setdefault((unit, period), self._present(series, unit, period))
 
     def _present(self, series: _Series, unit: BarUnit, period: int) -> _Bar | None:
-        if unit is BarUnit.TICK:
-            return None
         bars = _time_bars(series, unit, period)
-        return bars[-1] if bars and bars[-1].start_s + period * _UNIT_S[unit] > self._second else None
+        return bars[-1] if bars and bars[-1].start_s + period * UNIT_S[unit] > self._second else None
 
     def _close_until(self, symbol: str, series: _Series, second: int) -> list[BarState]:
         closed = []
         for (unit, period), bar in series.live.items():
-            if bar is None or unit is BarUnit.TICK or bar.start_s + period * _UNIT_S[unit] > second:
+            if bar is None or bar.start_s + period * UNIT_S[unit] > second:
                 continue
             closed.append(_state(symbol, series, unit, period, bar))
             series.live[unit, period] = None
@@ -211,37 +236,14 @@ def _checked(period: int) -> int:
     return period
 
 
-def _feed(series: _Series, trade: Traded, unit: BarUnit, period: int, bar: _Bar | None) -> list[BarState]:
-    """Add a print to a live bar; the bar itself if it is a tick bar and now full."""
-    second = trade.ts_ns // _SECOND_NS
-    if bar is None:
-        length_s = period * _UNIT_S.get(unit, 0)
-        bar = series.live[unit, period] = _Bar(second - second % length_s if length_s else second, trade.price)
-    bar.add(trade)
-    if unit is not BarUnit.TICK or bar.trades < period:
-        return []
-    series.live[unit, period] = None
-    return [_state(trade.symbol, series, unit, period, bar)]
-
-
 def _time_bars(series: _Series, unit: BarUnit, period: int) -> list[_Bar]:
-    length_s = period * _UNIT_S[unit]
     built: list[_Bar] = []
-    for bar in series.base[unit]:
-        start_s = bar.start_s - bar.start_s % length_s
+    for bar in series.base[_BASE_OF[unit]]:
+        start_s = start_of(bar.start_s, unit, period)
         if built and built[-1].start_s == start_s:
             built[-1].join(bar)
         else:
             built.append(bar.copy(start_s))
-    return built
-
-
-def _tick_bars(series: _Series, period: int) -> Iterable[_Bar]:
-    built: list[_Bar] = []
-    for trade in series.ticks:
-        if not built or built[-1].trades == _checked(period):
-            built.append(_Bar(trade.ts_ns // _SECOND_NS, trade.price))
-        built[-1].add(trade)
     return built
 
 
@@ -260,5 +262,5 @@ def _state(symbol: str, series: _Series, unit: BarUnit, period: int, bar: _Bar) 
         ask_volume=bar.ask_volume,
         trades=bar.trades,
         ts_start_s=bar.start_s,
-        ts_end_s=bar.last_s if unit is BarUnit.TICK else bar.start_s + period * _UNIT_S[unit],
+        ts_end_s=bar.start_s + period * UNIT_S[unit],
     )

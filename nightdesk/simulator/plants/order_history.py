@@ -1,44 +1,25 @@
 """The order plant's past executions: 3506/3507 and 3512/3513."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from nightdesk.simulator.model import Execution, OrderState
+from nightdesk.simulator.plants.order_terms import REFUSED, RequestRefusal, require, require_account
 from nightdesk.simulator.plants.reference import day_of_index, start_of_day_s
 from nightdesk.simulator.wire.framing import OutgoingFrame
-from nightdesk.simulator.wire.order_frames import NS_PER_S, fill_report, time_and_date
-from nightdesk.simulator.wire.session import (
-    BAD_INPUT,
-    FCM_ID,
-    FINISH_INDEX_MISSING,
-    IB_ID,
-    NO_DATA,
-    OK,
-    START_INDEX_MISSING,
-    Session,
-)
+from nightdesk.simulator.wire.order_frames import fill_report, time_and_date
+from nightdesk.simulator.wire.order_words import NS_PER_S
+from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, NO_DATA, OK, Session
 
+SECONDS_PER_DAY = 86_400
 RECORDS_MAX = 10_000
-"""Fills in one answer; a request may ask for fewer."""
-
-
-def _refuses_range(session: Session, response_id: int, request: Any) -> bool:
-    if session.refuses_account(response_id, request):
-        return True
-    if not request.HasField("start_index"):
-        session.done(response_id, request, START_INDEX_MISSING)
-    elif not request.HasField("finish_index"):
-        session.done(response_id, request, FINISH_INDEX_MISSING)
-    else:
-        return False
-    return True
+"""Fills in one answer; a request that asks for more is refused."""
 
 
 def replay_executions(session: Session, request: Any) -> None:
     """3506 → the account's fills of that time as 352 images, then 3507."""
-    if _refuses_range(session, 3507, request):
-        return
+    require_account(session, request)
+    require(request, "start_index", "finish_index")
     found = session.exchange.venue.executions(request.account_id, request.start_index, request.finish_index)
     for order, execution in found:
         session.send(OutgoingFrame(fill_report(order, execution, is_snapshot=True)))
@@ -46,24 +27,29 @@ def replay_executions(session: Session, request: Any) -> None:
 
 
 def fill_history(session: Session, request: Any) -> None:
-    """3512 → one 3513 per fill, then a bare one; ``trade_date`` indices are UTC days as YYYYMMDD."""
-    if _refuses_range(session, 3513, request):
-        return
-    start_s, finish_s = request.start_index, request.finish_index
-    if request.index_format == "trade_date":
-        first, last = day_of_index(start_s), day_of_index(finish_s)
-        if first is None or last is None:
-            session.done(3513, request, BAD_INPUT)
-            return
-        start_s, finish_s = start_of_day_s(first), start_of_day_s(last + timedelta(days=1)) - 1
-    elif request.index_format not in ("", "ssboe"):
-        session.done(3513, request, BAD_INPUT)
-        return
-    count_max = min(request.max_record_count, RECORDS_MAX) if request.max_record_count > 0 else RECORDS_MAX
+    """3512 → one 3513 per fill, oldest first, then a bare one; ``trade_date`` indices are UTC days as YYYYMMDD."""
+    require_account(session, request)
+    require(request, "start_index", "finish_index")
+    start_s, finish_s = _span_of(request)
+    count_max = RECORDS_MAX
+    if request.HasField("max_record_count"):
+        count_max = request.max_record_count
+        if not 1 <= count_max <= RECORDS_MAX:
+            raise RequestRefusal(REFUSED, f"max_record_count is between 1 and {RECORDS_MAX}")
     found = session.exchange.venue.executions(request.account_id, start_s, finish_s)[:count_max]
     for order, execution in found:
         _fill(session, request, order, execution)
     session.done(3513, request, OK if found else NO_DATA)
+
+
+def _span_of(request: Any) -> tuple[int, int]:
+    """The first and the last unix second that the request asks for."""
+    if request.index_format in ("", "ssboe"):
+        return request.start_index, request.finish_index
+    first, last = day_of_index(request.start_index), day_of_index(request.finish_index)
+    if request.index_format != "trade_date" or first is None or last is None:
+        raise RequestRefusal(*BAD_INPUT)
+    return start_of_day_s(first), start_of_day_s(last) + SECONDS_PER_DAY - 1
 
 
 def _fill(session: Session, request: Any, order: OrderState, execution: Execution) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from nightdesk.simulator.model import AccountState, PositionState
+from nightdesk.simulator.model import AccountState, AccountTerms, PositionState
 from nightdesk.simulator.plants.reference import root_of
 from nightdesk.simulator.wire.framing import OutgoingFrame
 from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, Session
@@ -12,6 +12,7 @@ from nightdesk.simulator.wire.templates import encode
 NS_PER_S = 1_000_000_000
 SUBSCRIBE = 1
 UNSUBSCRIBE = 2
+_NOTHING = "0.00"
 
 
 class PnlFeed:
@@ -19,14 +20,16 @@ class PnlFeed:
 
     def __init__(self) -> None:
         self._sessions: dict[str, list[Session]] = {}
+        self._money_only: set[tuple[Session, str]] = set()
 
     @property
     def accounts(self) -> list[str]:
         """The accounts that somebody listens to."""
         return [account_id for account_id, sessions in self._sessions.items() if sessions]
 
-    def subscribe(self, session: Session, account_id: str) -> None:
-        """From now on the session gets the account's 450 and 451."""
+    def subscribe(self, session: Session, account_id: str, *, money_only: bool = False) -> None:
+        """From now on the session gets the account's 450 and 451, or 451 alone; the last request counts."""
+        (self._money_only.add if money_only else self._money_only.discard)((session, account_id))
         sessions = self._sessions.setdefault(account_id, [])
         if session not in sessions:
             sessions.append(session)
@@ -35,6 +38,7 @@ class PnlFeed:
         """No more updates of this account to the session."""
         if session in self._sessions.get(account_id, []):
             self._sessions[account_id].remove(session)
+        self._money_only.discard((session, account_id))
 
     def forget(self, session: Session) -> None:
         """The session is gone."""
@@ -42,11 +46,13 @@ class PnlFeed:
             self.unsubscribe(session, account_id)
 
     def send(self, account_id: str, payloads: list[bytes]) -> None:
-        """Send updates to the account's subscribers."""
+        """Send updates to the account's subscribers; the last payload is the account's own, 451."""
         for payload in payloads:
             frame = OutgoingFrame(payload)
+            is_money = payload is payloads[-1]
             for session in self._sessions.get(account_id, []):
-                session.send(frame)
+                if is_money or (session, account_id) not in self._money_only:
+                    session.send(frame)
 
 
 def instrument_update(position: PositionState, now_ns: int, *, is_snapshot: bool | None = None) -> bytes:
@@ -66,8 +72,8 @@ def instrument_update(position: PositionState, now_ns: int, *, is_snapshot: bool
         fill_sell_qty=position.sell_quantity,
         order_buy_qty=position.working_buy_quantity,
         order_sell_qty=position.working_sell_quantity,
-        buy_qty=position.buy_quantity,
-        sell_qty=position.sell_quantity,
+        buy_qty=position.buy_quantity + position.working_buy_quantity,
+        sell_qty=position.sell_quantity + position.working_sell_quantity,
         avg_open_fill_price=position.average_price,
         day_open_pnl=position.unrealized_pnl,
         day_closed_pnl=position.realized_pnl,
@@ -75,6 +81,10 @@ def instrument_update(position: PositionState, now_ns: int, *, is_snapshot: bool
         day_open_pnl_offset=0.0,
         day_closed_pnl_offset=0.0,
         mtm_security=_money(position.realized_pnl + position.unrealized_pnl),
+        open_long_options_value=_NOTHING,
+        open_short_options_value=_NOTHING,
+        closed_options_value=_NOTHING,
+        option_cash_reserved=_NOTHING,
         open_position_pnl=_money(position.unrealized_pnl),
         open_position_quantity=abs(position.net_quantity),
         closed_position_pnl=_money(position.realized_pnl),
@@ -86,11 +96,24 @@ def instrument_update(position: PositionState, now_ns: int, *, is_snapshot: bool
 
 
 def account_update(
-    account: AccountState, positions: list[PositionState], now_ns: int, *, is_snapshot: bool | None = None
+    account: AccountState,
+    positions: list[PositionState],
+    now_ns: int,
+    *,
+    terms: AccountTerms | None = None,
+    is_snapshot: bool | None = None,
 ) -> bytes:
-    """451: the account's money; every amount is text."""
+    """451: the account's money; every amount is text.
+
+    Buying power is what an account is worth at the market's prices: used by the margin of its positions, reserved by
+    that of its working orders, and available for the rest.
+    """
     ssboe, nanoseconds = divmod(now_ns, NS_PER_S)
     buys, sells = sum(each.buy_quantity for each in positions), sum(each.sell_quantity for each in positions)
+    working_buys = sum(each.working_buy_quantity for each in positions)
+    working_sells = sum(each.working_sell_quantity for each in positions)
+    worth = account.balance + account.unrealized_pnl
+    available = worth - account.margin_used - account.margin_reserved
     return encode(
         451,
         is_snapshot=is_snapshot,
@@ -99,21 +122,34 @@ def account_update(
         account_id=account.account_id,
         fill_buy_qty=buys,
         fill_sell_qty=sells,
-        order_buy_qty=sum(each.working_buy_quantity for each in positions),
-        order_sell_qty=sum(each.working_sell_quantity for each in positions),
-        buy_qty=buys,
-        sell_qty=sells,
+        order_buy_qty=working_buys,
+        order_sell_qty=working_sells,
+        buy_qty=buys + working_buys,
+        sell_qty=sells + working_sells,
+        open_long_options_value=_NOTHING,
+        open_short_options_value=_NOTHING,
+        closed_options_value=_NOTHING,
+        option_cash_reserved=_NOTHING,
+        option_open_pnl=_NOTHING,
+        option_closed_pnl=_NOTHING,
         rms_account_commission=_money(account.commission),
         open_position_pnl=_money(account.unrealized_pnl),
         open_position_quantity=sum(abs(each.net_quantity) for each in positions),
         closed_position_pnl=_money(account.realized_pnl),
         closed_position_quantity=sum(min(each.buy_quantity, each.sell_quantity) for each in positions),
         net_quantity=sum(each.net_quantity for each in positions),
-        margin_balance=_money(account.balance),
+        margin_balance=_money(worth - account.margin_used),
+        min_margin_balance=_NOTHING,
+        min_account_balance=_money(terms.min_account_balance if terms is not None else 0.0),
+        percent_maximum_allowable_loss=_money(_loss_percent(account, terms)),
+        excess_buy_margin=_money(available),
+        excess_sell_margin=_money(available),
         account_balance=_money(account.balance),
         cash_on_hand=_money(account.balance),
         mtm_account=_money(account.realized_pnl + account.unrealized_pnl),
-        available_buying_power=_money(account.balance + account.unrealized_pnl),
+        available_buying_power=_money(available),
+        used_buying_power=_money(account.margin_used),
+        reserved_buying_power=_money(account.margin_reserved),
         day_open_pnl=_money(account.unrealized_pnl),
         day_closed_pnl=_money(account.realized_pnl),
         day_pnl=_money(account.realized_pnl + account.unrealized_pnl),
@@ -124,8 +160,16 @@ def account_update(
     )
 
 
+def _loss_percent(account: AccountState, terms: AccountTerms | None) -> float:
+    """How much of the day's loss limit has been lost; 0 without a limit or a loss."""
+    if terms is None or not terms.loss_limit:
+        return 0.0
+    return max(0.0, -(account.realized_pnl + account.unrealized_pnl) / terms.loss_limit * 100)
+
+
 def _money(amount: float) -> str:
-    return f"{amount:.2f}"
+    # What rounds to nothing is written without a sign.
+    return f"{round(amount, 2) + 0.0:.2f}"
 
 
 def updates(session: Session, request: Any) -> None:
@@ -134,7 +178,7 @@ def updates(session: Session, request: Any) -> None:
         return
     feed = session.exchange.pnl_feed
     if request.request == SUBSCRIBE:
-        feed.subscribe(session, request.account_id)
+        feed.subscribe(session, request.account_id, money_only=request.rms_updates_only)
         session.done(401, request)
     elif request.request == UNSUBSCRIBE:
         feed.unsubscribe(session, request.account_id)
@@ -153,8 +197,8 @@ def snapshots(session: Session, request: Any) -> None:
     for position in positions:
         if position.net_quantity:
             session.send(OutgoingFrame(instrument_update(position, now_ns, is_snapshot=True)))
-    account = exchange.venue.account(request.account_id)
-    session.send(OutgoingFrame(account_update(account, positions, now_ns, is_snapshot=True)))
+    account, terms = exchange.venue.account(request.account_id), exchange.venue.terms(request.account_id)
+    session.send(OutgoingFrame(account_update(account, positions, now_ns, terms=terms, is_snapshot=True)))
     session.done(403, request)
 
 

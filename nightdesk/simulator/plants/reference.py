@@ -9,6 +9,7 @@ from nightdesk.simulator.model import Product
 _CONTRACT = re.compile(r"^([A-Z0-9]+?)([FGHJKMNQUVXZ])(\d{1,2})$")
 _MONTHS = {code: number for number, code in enumerate("FGHJKMNQUVXZ", start=1)}
 _FRIDAY = 4
+NS_PER_S = 1_000_000_000
 _INDEX_FUTURES = {
     "ES": "E-Mini S&P 500",
     "MES": "Micro E-Mini S&P 500",
@@ -34,6 +35,11 @@ def name_of(symbol: str) -> str:
     return _INDEX_FUTURES.get(root, f"{root} Future")
 
 
+def is_index_future(symbol: str) -> bool:
+    """Whether the contract is one of the stock index futures known here, which are settled in cash."""
+    return root_of(symbol) in _INDEX_FUTURES
+
+
 def expiration_of(symbol: str, today: date) -> str | None:
     """The last day as YYYYMMDD where it follows from the symbol; a one-digit year is the one nearest to ``today``."""
     match = _CONTRACT.match(symbol)
@@ -56,6 +62,11 @@ class Catalog:
         self._by_symbol = {product.symbol: product for product in products}
 
     @property
+    def products(self) -> list[Product]:
+        """All listed contracts, in their order."""
+        return list(self._by_symbol.values())
+
+    @property
     def exchanges(self) -> list[str]:
         """The exchanges of the listed contracts, in their order."""
         return list(dict.fromkeys(product.exchange for product in self._by_symbol.values()))
@@ -65,12 +76,35 @@ class Catalog:
         product = self._by_symbol.get(symbol)
         return product if product is not None and product.exchange == exchange else None
 
-    def front_month(self, root: str, exchange: str) -> Product | None:
-        """The first configured contract of a root on an exchange."""
-        for product in self._by_symbol.values():
-            if product.exchange == exchange and root_of(product.symbol) == root:
-                return product
-        return None
+    def front_month(self, root: str, exchange: str, today: str = "") -> Product | None:
+        """The contract of a root that expires next after ``today`` (YYYYMMDD).
+
+        The first configured one where that is not known: without ``today``, or of roots whose expirations are not
+        known or have all passed.
+        """
+        contracts = self.contracts(root, exchange)
+        if not contracts:
+            return None
+        day = day_of_index(int(today)) if today else None
+        if day is None:
+            return contracts[0]
+        dated = [(expiration_of(product.symbol, day) or "", product) for product in contracts]
+        ahead = sorted((each for each in dated if each[0] >= today), key=lambda each: each[0])
+        return ahead[0][1] if ahead else contracts[0]
+
+    def contracts(self, root: str, exchange: str) -> list[Product]:
+        """All contracts of a root on an exchange, in their order."""
+        return [each for each in self._by_symbol.values() if each.exchange == exchange and root_of(each.symbol) == root]
+
+
+def front_month_name(root: str, product: Product) -> str:
+    """What a front month is called, after a captured frame."""
+    return f"Front Month for {root} - {product.symbol}.{product.exchange}"
+
+
+def utc_date(ts_ns: int) -> str:
+    """The day in UTC as YYYYMMDD."""
+    return datetime.fromtimestamp(ts_ns // NS_PER_S, UTC).strftime("%Y%m%d")
 
 
 def day_of_index(index: int) -> date | None:

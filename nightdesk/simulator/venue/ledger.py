@@ -8,34 +8,58 @@ of fills.
 
 from fractions import Fraction
 
-from nightdesk.simulator.model import Product
+from nightdesk.simulator.model import AccountTerms, Product
 
 MICROS_PER_DOLLAR = 1_000_000
+DAY_NS = 86_400_000_000_000
+PRICE_MAX = 1e12
+"""Beyond this nothing is a price: floats have no ticks there any more, and their ratio to a tick may be infinite."""
 
 
 class Scale:
     """One product's conversions between the border's floats and the inside's whole ticks and micro-dollars."""
 
-    __slots__ = ("_denominator", "_numerator", "commission_micros", "tick_micros", "tick_size")
+    __slots__ = (
+        "_denominator",
+        "_numerator",
+        "_percent",
+        "commission_micros",
+        "margin_micros",
+        "tick_micros",
+        "tick_size",
+    )
 
     def __init__(self, product: Product) -> None:
         tick = Fraction(str(product.tick_size))
         self._numerator, self._denominator = tick.numerator, tick.denominator
         self.tick_size = product.tick_size
         self.tick_micros = round(tick * Fraction(str(product.point_value)) * MICROS_PER_DOLLAR)
-        self.commission_micros = round(Fraction(str(product.commission)) * MICROS_PER_DOLLAR)
+        self.commission_micros = micros(product.commission)
+        self.margin_micros = micros(product.margin)
+        self._percent = Fraction(str(product.price_limit_percent))
 
     def price(self, ticks: int) -> float:
         """The price as the nearest float to its decimal form."""
         return ticks * self._numerator / self._denominator
+
+    def band(self, reference: int) -> tuple[int, int] | None:
+        """The lowest and highest price within the product's limits around a reference; None: it has none."""
+        if not self._percent:
+            return None
+        reach = int(reference * self._percent / 100)
+        return max(1, reference - reach), reference + reach
+
+    def exact_ticks(self, price: float) -> Fraction:
+        """The price in ticks, also when it is not on one."""
+        return Fraction(str(price)) * self._denominator / self._numerator
 
     def average(self, ticks: int, quantity: int) -> float:
         """The average price of a sum of ticks over a quantity; 0.0 for no quantity."""
         return ticks * self._numerator / (self._denominator * quantity) if quantity else 0.0
 
     def ticks(self, price: float) -> int | None:
-        """The price in whole ticks; None when it is not on a tick or not a number."""
-        if price != price or price in (float("inf"), float("-inf")):
+        """The price in whole ticks; None when it is not on a tick, beyond ``PRICE_MAX`` or not a number."""
+        if not -PRICE_MAX <= price <= PRICE_MAX:
             return None
         exact = price * self._denominator / self._numerator
         nearest = round(exact)
@@ -90,11 +114,18 @@ class Position:
 
 
 class Ledger:
-    """All accounts' positions."""
+    """All accounts' positions, and what each balance was when the day began."""
 
-    def __init__(self, accounts: tuple[str, ...], starting_balance: float) -> None:
-        self._starting_micros = round(starting_balance * MICROS_PER_DOLLAR)
-        self._positions: dict[str, dict[str, Position]] = {account: {} for account in accounts}
+    def __init__(self, accounts: tuple[AccountTerms | str, ...], starting_balance: float) -> None:
+        self._otherwise_micros = micros(starting_balance)
+        self._starting_micros: dict[str, int] = {}
+        self._positions: dict[str, dict[str, Position]] = {}
+        self._day = -1
+        self._day_start_micros: dict[str, int] = {}
+        for account in accounts:
+            if isinstance(account, AccountTerms):
+                self._starting_micros[account.account_id] = micros(account.starting_balance)
+            self.add_account(account.account_id if isinstance(account, AccountTerms) else account)
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -118,7 +149,32 @@ class Ledger:
     def balance_micros(self, account_id: str) -> int:
         """Starting balance plus realized profit less commission."""
         booked = (p.realized_micros - p.commission_micros for p in self._positions[account_id].values())
-        return self._starting_micros + sum(booked)
+        return self._starting_micros.get(account_id, self._otherwise_micros) + sum(booked)
+
+    def roll(self, now_ns: int) -> None:
+        """Remember the balances with which a new day (UTC) begins; call it before each fill."""
+        day = now_ns // DAY_NS
+        if day != self._day:
+            self._day = day
+            self._day_start_micros = {account: self.balance_micros(account) for account in self._positions}
+
+    def day_start(self) -> tuple[int, dict[str, int]]:
+        """The day's number since 1970 and the balances with which it began."""
+        return self._day, self._day_start_micros
+
+    def set_day_start(self, day: int, balances: dict[str, int]) -> None:
+        """Take over what ``day_start`` gave."""
+        self._day, self._day_start_micros = day, dict(balances)
+
+    def day_start_micros(self, account_id: str) -> int:
+        """The balance with which the day began; the present one before anything was traded."""
+        found = self._day_start_micros.get(account_id)
+        return self.balance_micros(account_id) if found is None else found
+
+
+def micros(money: float) -> int:
+    """Dollars of the border as whole micro-dollars."""
+    return round(Fraction(str(money)) * MICROS_PER_DOLLAR)
 
 
 def dollars(micros: int) -> float:

@@ -1,8 +1,11 @@
 """The exchange's append-only log: the only I/O of the market's side, and its oracle in tests.
 
 JSON lines. Kinds of records, in the key ``k``: ``SESSION`` (an exchange started: its products and accounts),
-``PRICE`` (a last price, at most one a minute of market time for each symbol) and the kinds of ``OrderEventKind``,
-each with the order's picture after the step. Nothing is derived again at recovery: what a record says is what was.
+``PRICE`` (a last price, at most one a minute of market time for each symbol), ``LINK`` (orders became
+one-cancels-other), ``BRACKET`` (a bracket's distances and quantities) and the kinds of ``OrderEventKind``, each with
+the order's picture after the step. A log that was replaced by a snapshot begins with ``SNAPSHOT`` (positions,
+counters, places), the steps of the orders that were kept, and ``SNAPSHOT_END``. Nothing is derived again at recovery:
+what a record says is what was.
 """
 
 import os
@@ -15,8 +18,11 @@ import orjson
 
 from nightdesk.errors import JournalError
 from nightdesk.simulator.model import (
+    BracketChanged,
     OrderEventKind,
     OrderHappened,
+    OrdersLinked,
+    OrderState,
     Product,
     Traded,
     VenueEvent,
@@ -27,6 +33,10 @@ LAST_PRICE_INTERVAL_NS = 60_000_000_000
 
 SESSION = "SESSION"
 PRICE = "PRICE"
+LINK = "LINK"
+BRACKET = "BRACKET"
+SNAPSHOT = "SNAPSHOT"
+SNAPSHOT_END = "SNAPSHOT_END"
 
 
 class ExchangeLog:
@@ -46,14 +56,18 @@ class ExchangeLog:
         _cut_torn_line(self._fd)
 
     def append(self, events: Iterable[VenueEvent]) -> None:
-        """Write what must survive: every ``OrderHappened``, and last prices from time to time.
+        """Write what must survive: every step of an order, links, brackets, and last prices from time to time.
 
         Call it with everything the venue returned *before* any of it is sent to a client.
         """
         lines: list[bytes] = []
         for event in events:
             if isinstance(event, OrderHappened):
-                lines.append(orjson.dumps(_order_record(event)))
+                lines.append(orjson.dumps(order_record(event)))
+            elif isinstance(event, OrdersLinked):
+                lines.append(orjson.dumps({"k": LINK, "b": event.basket_ids, "t": event.ts_ns}))
+            elif isinstance(event, BracketChanged):
+                lines.append(orjson.dumps({"k": BRACKET, "c": msgspec.to_builtins(event)}))
             elif isinstance(event, Traded):
                 self._last_prices[event.symbol] = event
                 written_ns = self._written_ns.get(event.symbol)
@@ -64,8 +78,26 @@ class ExchangeLog:
 
     def append_session(self, products: Iterable[Product], accounts: Iterable[str]) -> None:
         """Write that an exchange has started; ``rebuild`` does."""
-        record = {"k": SESSION, "products": msgspec.to_builtins(list(products)), "accounts": list(accounts)}
-        self._write([orjson.dumps(record)])
+        self._write([orjson.dumps(session_record(products, accounts))])
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's size."""
+        return os.fstat(self._fd).st_size
+
+    def replace(self, records: Iterable[dict[str, Any]]) -> None:
+        """Put other records in the place of all; a kill at any moment leaves either the old file or the new one."""
+        new = self.path.with_name(self.path.name + ".new")
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.close(self._fd)
+        self._fd = fd
+        for record in records:
+            self._write([orjson.dumps(record)])
+        os.fsync(fd)
+        os.replace(new, self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(folder)
+        os.close(folder)
 
     def close(self) -> None:
         """Write the last prices and close the file."""
@@ -85,6 +117,11 @@ class ExchangeLog:
         payload = b"\n".join(lines) + b"\n"
         while payload:
             payload = payload[os.write(self._fd, payload) :]
+
+
+def session_record(products: Iterable[Product], accounts: Iterable[str]) -> dict[str, Any]:
+    """An exchange has started."""
+    return {"k": SESSION, "products": msgspec.to_builtins(list(products)), "accounts": list(accounts)}
 
 
 def read_records(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -114,10 +151,11 @@ def _damaged(path: Path | str, number: int, what: str) -> JournalError:
     )
 
 
-def _order_record(event: OrderHappened) -> dict[str, Any]:
+def order_record(event: OrderHappened) -> dict[str, Any]:
+    """A step of an order as the log has it."""
     order = event.order
     record: dict[str, Any] = {"k": event.kind, "b": order.basket_id, "t": event.ts_ns}
-    if event.kind is OrderEventKind.RECEIVED:
+    if event.kind in (OrderEventKind.RECEIVED, OrderEventKind.RETAGGED):
         record["o"] = msgspec.to_builtins(order.terms)
     if event.report_id:
         record["r"] = event.report_id
@@ -135,7 +173,28 @@ def _order_record(event: OrderHappened) -> dict[str, Any]:
         order.completion,
         order.text,
     )
+    extras = _extras(order)
+    if event.text != order.text:
+        extras["text"] = event.text
+    if extras:
+        record["x"] = extras
     return record
+
+
+def _extras(order: OrderState) -> dict[str, Any]:
+    """What most orders have not."""
+    extras: dict[str, Any] = {}
+    if order.hold is not None:
+        extras["hold"] = order.hold
+    if order.exit_role is not None:
+        extras["exit"] = (order.original_basket_id, order.exit_role, order.bracket_kind, order.released_quantity)
+    if order.linked_basket_ids:
+        extras["linked"] = (order.linked_basket_ids, order.linked_fills)
+    if order.trail_by_ticks != order.terms.trail_by_ticks:
+        extras["trail"] = order.trail_by_ticks
+    if order.if_touched != order.terms.if_touched:
+        extras["touch"] = msgspec.to_builtins(order.if_touched)
+    return extras
 
 
 def _cut_torn_line(fd: int) -> None:

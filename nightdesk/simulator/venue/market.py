@@ -1,9 +1,61 @@
-"""One instrument's public side: the last print and quote, the session's volume, and the matcher behind them."""
+"""One instrument's public side: the last print and quote, the session's volume, its mode, and the matcher behind."""
 
-from nightdesk.messages.enums import AggressorSide
-from nightdesk.simulator.model import Product, Quoted, Traded
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from nightdesk.messages.enums import AggressorSide, Side
+from nightdesk.simulator.model import (
+    BookChanged,
+    LevelDepth,
+    OrderDepth,
+    OrderDepthKind,
+    Product,
+    Quoted,
+    Traded,
+)
+from nightdesk.simulator.venue.book import Best, BookChange, BookSide
 from nightdesk.simulator.venue.ledger import Scale
-from nightdesk.simulator.venue.matching import Best, Matcher
+from nightdesk.simulator.venue.matching import Matcher, MatchingEngine, Outcome
+
+TEXT_CLOSED = "Rejected by exchange - the market is closed"
+TEXT_NO_MARKET_ORDER = "Rejected by exchange - no market orders while the market does not trade"
+TEXT_OUTSIDE_LIMITS = "Rejected by exchange - price is outside of the price limits"
+
+
+class Phase(StrEnum):
+    """What a market does with orders."""
+
+    TRADES = "TRADES"
+    QUEUES = "QUEUES"
+    """Orders are taken and changed, nothing trades."""
+    CLOSED = "CLOSED"
+    """Cancels only."""
+
+
+PHASES = {
+    "Open": Phase.TRADES,
+    "Pre Open": Phase.QUEUES,
+    "Pre-Open": Phase.QUEUES,
+    "Reserved": Phase.QUEUES,
+    "Halted": Phase.CLOSED,
+    "Halt": Phase.CLOSED,
+    "Pause": Phase.CLOSED,
+    "Closed": Phase.CLOSED,
+    "Close": Phase.CLOSED,
+}
+"""The modes that ``Venue.set_mode`` knows; any other is refused."""
+
+ENDS_DAY = frozenset({"Closed", "Close"})
+"""The modes with which DAY orders end."""
+
+
+@runtime_checkable
+class DepthSource(Protocol):
+    """A matcher with a book of single orders."""
+
+    bids: BookSide
+    asks: BookSide
+    changes: list[BookChange] | None
 
 
 class Market:
@@ -13,19 +65,74 @@ class Market:
         self.product = product
         self.scale = Scale(product)
         self.matcher = matcher
+        self.depth: DepthSource | None = None
+        """The matcher's book of single orders, if it has one."""
         self.mark_ticks: int | None = None
         self.quote: Quoted | None = None
         self.trade: Traded | None = None
+        self.mode = "Open"
+        self.phase = Phase.TRADES
+        self.limits: tuple[int, int] | None = None
+        self.shown: Best | None = None
+        """The quote that was published last, in ticks."""
+        self.displayed: tuple[LevelDepth, ...] = ()
+        """The levels of a recorded book that tells nothing of single orders: bids best first, then offers."""
+        self.sequence = 0
+        self.is_moved = False
+        """A print or a quote came since the conditions of held orders were looked at."""
+        self._low: int | None = None
+        self._high: int | None = None
+        self._watchers = 0
         self._volume = 0
         self._notional_ticks = 0
-        self._best: Best | None = None
+        self._configure()
+
+    def install(self, matcher: Matcher) -> None:
+        """Another matcher runs the market from now on."""
+        self.matcher = matcher
+        self._configure()
+
+    def set_reference(self, ticks: int) -> None:
+        """The session's first price, from which the price limits are counted."""
+        self.mark_ticks = ticks
+        self.limits = self.scale.band(ticks)
+        self._configure()
+
+    def set_mode(self, mode: str) -> list[Outcome]:
+        """Change the mode; a market that opens trades what crosses in its book."""
+        self.mode, before = mode, self.phase
+        self.phase = PHASES[mode]
+        outcomes: list[Outcome] = []
+        self._configure()
+        if isinstance(self.matcher, MatchingEngine) and self.phase is Phase.TRADES and before is not Phase.TRADES:
+            outcomes = self.matcher.uncross()
+        return outcomes
+
+    def refusal(self, limit: int | None, trigger: int | None, *, is_market: bool) -> str:
+        """Why the exchange does not take an order now; empty: it does."""
+        if self.phase is Phase.CLOSED:
+            return TEXT_CLOSED
+        if self.phase is Phase.QUEUES and is_market:
+            return TEXT_NO_MARKET_ORDER
+        if self.limits is not None:
+            low, high = self.limits
+            if any(price is not None and not low <= price <= high for price in (limit, trigger)):
+                return TEXT_OUTSIDE_LIMITS
+        return ""
 
     def print_trade(self, ticks: int, quantity: int, aggressor: AggressorSide, now_ns: int) -> Traded:
         """A print on the tape, counted into the session's volume (since the exchange's start)."""
         self._volume += quantity
         self._notional_ticks += ticks * quantity
         if quantity:
+            if self.mark_ticks is None:
+                self.set_reference(ticks)
             self.mark_ticks = ticks
+            self.is_moved = True
+            if self._low is None or ticks < self._low:
+                self._low = ticks
+            if self._high is None or ticks > self._high:
+                self._high = ticks
         self.trade = Traded(
             self.product.symbol,
             self.product.exchange,
@@ -38,12 +145,21 @@ class Market:
         )
         return self.trade
 
+    def take_range(self) -> tuple[int, int] | None:
+        """The lowest and highest print since the last call, the last known price included; None: no price is known."""
+        low, high, last = self._low, self._high, self.mark_ticks
+        self._low = self._high = None
+        self.is_moved = False
+        if last is None:
+            return None
+        return min(last, low if low is not None else last), max(last, high if high is not None else last)
+
     def refresh_quote(self, now_ns: int) -> Quoted | None:
         """The matcher's best bid and offer as a quote if they have changed since the last one."""
         best = self.matcher.best()
-        if best == self._best:
+        before = self.shown
+        if best == before or (before is None and best.bid is None and best.ask is None):
             return None
-        before, self._best = self._best, best
         is_first = before is None
         return self.show_quote(
             best,
@@ -55,6 +171,8 @@ class Market:
     def show_quote(self, best: Best, now_ns: int, *, bid_changed: bool, ask_changed: bool) -> Quoted:
         """A quote as given; a side without orders keeps its last price with size 0."""
         last = self.quote
+        self.shown = best
+        self.is_moved = True
         self.quote = Quoted(
             self.product.symbol,
             self.product.exchange,
@@ -69,3 +187,102 @@ class Market:
             now_ns,
         )
         return self.quote
+
+    def watch(self, on: bool) -> None:
+        """Count who watches the book; changes are recorded while somebody does."""
+        self._watchers = max(0, self._watchers + (1 if on else -1))
+        self._configure()
+
+    def take_changes(self, now_ns: int) -> BookChanged | None:
+        """What happened to the public book since the last call."""
+        depth = self.depth
+        if depth is None or not depth.changes:
+            return None
+        changes, depth.changes = depth.changes, []
+        price = self.scale.price
+        orders = tuple(
+            OrderDepth(
+                change.kind,
+                Side.BUY if change.is_buy else Side.SELL,
+                price(change.price),
+                price(change.previous_price) if change.previous_price is not None else None,
+                change.size,
+                change.priority,
+                change.order.exchange_order_id,
+            )
+            for change in changes
+        )
+        touched: dict[tuple[bool, int], None] = {}
+        for change in changes:
+            if change.previous_price is not None:
+                touched[change.is_buy, change.previous_price] = None
+            touched[change.is_buy, change.price] = None
+        self.sequence += 1
+        levels = tuple(_level(depth, is_buy, at, price(at)) for is_buy, at in touched)
+        return BookChanged(self.product.symbol, self.product.exchange, self.sequence, orders, levels, now_ns)
+
+    def show_levels(self, levels: tuple[LevelDepth, ...], now_ns: int) -> BookChanged | None:
+        """Take a recorded book of levels; what of it has changed, while somebody watches."""
+        before, self.displayed = self.displayed, levels
+        if not self._watchers or levels == before:
+            return None
+        known = {(level.side, level.price): level for level in before}
+        changed = [level for level in levels if known.pop((level.side, level.price), None) != level]
+        gone = [LevelDepth(side, price, 0, 0) for side, price in known]
+        self.sequence += 1
+        return BookChanged(self.product.symbol, self.product.exchange, self.sequence, (), (*gone, *changed), now_ns)
+
+    def levels(self) -> tuple[LevelDepth, ...]:
+        """Bids best first, then offers best first; without a book the best quote alone."""
+        depth = self.depth
+        price = self.scale.price
+        if depth is not None:
+            return tuple(
+                _level(depth, is_buy, at, price(at))
+                for is_buy, side in ((True, depth.bids), (False, depth.asks))
+                for at in side.prices()
+            )
+        if self.displayed:
+            return self.displayed
+        best = self.shown or self.matcher.best()
+        bids = (LevelDepth(Side.BUY, price(best.bid), best.bid_size, best.bid_orders),) if best.bid is not None else ()
+        asks = (LevelDepth(Side.SELL, price(best.ask), best.ask_size, best.ask_orders),) if best.ask is not None else ()
+        return bids + asks
+
+    def resting(self) -> tuple[OrderDepth, ...]:
+        """Every order of the book: bids best first, then offers best first, each price oldest first."""
+        depth = self.depth
+        if depth is None:
+            return ()
+        return tuple(
+            OrderDepth(
+                OrderDepthKind.NEW,
+                Side.BUY if order.is_buy else Side.SELL,
+                self.scale.price(at),
+                None,
+                order.leaves,
+                order.priority,
+                order.exchange_order_id,
+            )
+            for side in (depth.bids, depth.asks)
+            for at in side.prices()
+            for order in side.levels[at].orders
+        )
+
+    def _configure(self) -> None:
+        matcher = self.matcher
+        # The test for a protocol's attributes is slow: it is made here, not at each event.
+        depth = self.depth = matcher if isinstance(matcher, DepthSource) else None
+        if depth is not None:
+            depth.changes = (depth.changes or []) if self._watchers else None
+        if isinstance(matcher, MatchingEngine):
+            matcher.limits = self.limits
+            matcher.is_open_to_flow = self.phase is not Phase.CLOSED
+            if self.phase is not Phase.TRADES:
+                matcher.is_matching = False
+
+
+def _level(depth: DepthSource, is_buy: bool, at: int, price: float) -> LevelDepth:
+    level = (depth.bids if is_buy else depth.asks).levels.get(at)
+    side = Side.BUY if is_buy else Side.SELL
+    return LevelDepth(side, price, level.total if level else 0, len(level.orders) if level else 0)

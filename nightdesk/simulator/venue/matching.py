@@ -4,10 +4,54 @@ Prices are whole ticks. Anonymous orders (the flow's) and clients' orders stand 
 returned as a list of outcomes in the order in which it happened; the venue turns them into events.
 """
 
-from bisect import bisect_left, insort
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from nightdesk.messages.enums import OrderType, TimeInForce
+from nightdesk.messages.enums import TimeInForce
+from nightdesk.simulator.model import OrderDepthKind
+from nightdesk.simulator.venue.auction import equilibrium
+from nightdesk.simulator.venue.book import Best, BookChange, BookSide, Level, Order, OrderBook
+from nightdesk.simulator.venue.outcomes import (
+    Converted,
+    Dropped,
+    Matched,
+    Opened,
+    Outcome,
+    Pending,
+    Printed,
+    Refused,
+    Triggered,
+)
+
+__all__ = [
+    "PROTECTION_TICKS",
+    "TEXT_IMMEDIATE",
+    "TEXT_NO_LIQUIDITY",
+    "TEXT_WRONG_SIDE",
+    "Best",
+    "BookChange",
+    "BookSide",
+    "Change",
+    "Converted",
+    "Dropped",
+    "Level",
+    "Matched",
+    "Matcher",
+    "MatchingEngine",
+    "Opened",
+    "Order",
+    "OrderBook",
+    "Outcome",
+    "Pending",
+    "Printed",
+    "Refused",
+    "SelfMatch",
+    "Triggered",
+    "elected",
+    "is_wrong_side",
+    "keeps_place",
+]
 
 PROTECTION_TICKS = 12
 """How far from the best opposite price a market order may trade; three points for the E-mini S&P, as at CME."""
@@ -15,98 +59,18 @@ PROTECTION_TICKS = 12
 TEXT_WRONG_SIDE = "Rejected by exchange - stop price is on the wrong side of the last trade"
 TEXT_NO_LIQUIDITY = "no opposite orders within the protection band"
 TEXT_IMMEDIATE = "not filled at once"
+TEXT_SELF_MATCH = "canceled by self match prevention"
+TEXT_NOT_TRADING = "the market is not trading"
+TEXT_LIMITS = "Rejected by exchange - price is outside of the price limits"
 
 
-class Order:
-    """One order as the book sees it; ``limit`` None is a market order, ``is_pending`` a stop not yet triggered."""
+class SelfMatch(StrEnum):
+    """What happens when an account's order would trade with the account's own resting order."""
 
-    __slots__ = ("is_buy", "is_pending", "leaves", "limit", "time_in_force", "trigger")
-    is_client = False
-
-    def __init__(
-        self,
-        is_buy: bool,
-        leaves: int,
-        limit: int | None,
-        trigger: int | None = None,
-        time_in_force: TimeInForce = TimeInForce.DAY,
-    ) -> None:
-        self.is_buy = is_buy
-        self.leaves = leaves
-        self.limit = limit
-        self.trigger = trigger
-        self.is_pending = trigger is not None
-        self.time_in_force = time_in_force
-
-    @property
-    def present_type(self) -> OrderType:
-        """The order's type now: a triggered stop has become a market or limit order."""
-        if self.is_pending:
-            return OrderType.STOP_MARKET if self.limit is None else OrderType.STOP_LIMIT
-        return OrderType.MARKET if self.limit is None else OrderType.LIMIT
-
-
-class Opened(NamedTuple):
-    """The exchange took a client's order into the book (or to match it at once)."""
-
-    order: Order
-
-
-class Pending(NamedTuple):
-    """A stop waits for its trigger price."""
-
-    order: Order
-
-
-class Triggered(NamedTuple):
-    """The last trade reached a stop's trigger price."""
-
-    order: Order
-
-
-class Matched(NamedTuple):
-    """Two orders traded; in a replay one of them is None: the recorded market."""
-
-    maker: Order | None
-    taker: Order | None
-    price: int
-    quantity: int
-
-
-class Printed(NamedTuple):
-    """What one aggressor traded at one price; ``aggressor_is_buy`` says which side took."""
-
-    price: int
-    quantity: int
-    aggressor_is_buy: bool
-
-
-class Dropped(NamedTuple):
-    """The exchange canceled what is left of an order."""
-
-    order: Order
-    text: str
-
-
-class Refused(NamedTuple):
-    """The exchange did not take the order."""
-
-    order: Order
-    text: str
-
-
-Outcome = Opened | Pending | Triggered | Matched | Printed | Dropped | Refused
-
-
-class Best(NamedTuple):
-    """Best bid and offer; a side without orders has price None."""
-
-    bid: int | None
-    bid_size: int
-    bid_orders: int
-    ask: int | None
-    ask_size: int
-    ask_orders: int
+    ALLOW = "ALLOW"
+    """They trade, as at CME for those who did not ask for self-match prevention."""
+    CANCEL_RESTING = "CANCEL_RESTING"
+    CANCEL_AGGRESSOR = "CANCEL_AGGRESSOR"
 
 
 class Change(NamedTuple):
@@ -152,65 +116,22 @@ class Matcher(Protocol):
     def best(self) -> Best: ...
 
 
-class Level:
-    """The orders at one price, oldest first; ``total`` is their quantity."""
-
-    __slots__ = ("orders", "total")
-
-    def __init__(self) -> None:
-        self.orders: dict[Order, None] = {}
-        self.total = 0
-
-
-class BookSide:
-    """One side of the book. ``keys`` holds its prices worst to best, negated for offers, so that the best is last."""
-
-    __slots__ = ("_sign", "keys", "levels")
-
-    def __init__(self, is_buy: bool) -> None:
-        self._sign = 1 if is_buy else -1
-        self.keys: list[int] = []
-        self.levels: dict[int, Level] = {}
-
-    @property
-    def best(self) -> int | None:
-        return self._sign * self.keys[-1] if self.keys else None
-
-    def prices(self) -> list[int]:
-        """Prices from the best to the worst."""
-        return [self._sign * key for key in reversed(self.keys)]
-
-    def rest(self, order: Order, price: int) -> None:
-        level = self.levels.get(price)
-        if level is None:
-            level = self.levels[price] = Level()
-            insort(self.keys, self._sign * price)
-        level.orders[order] = None
-        level.total += order.leaves
-
-    def remove(self, order: Order, price: int) -> None:
-        level = self.levels[price]
-        del level.orders[order]
-        level.total -= order.leaves
-        if not level.orders:
-            self.drop(price)
-
-    def drop(self, price: int) -> None:
-        """Forget an empty level."""
-        del self.levels[price]
-        del self.keys[bisect_left(self.keys, self._sign * price)]
-
-
-class MatchingEngine:
+class MatchingEngine(OrderBook):
     """The book of one instrument."""
 
     publishes = True
 
-    def __init__(self, protection_ticks: int = PROTECTION_TICKS) -> None:
-        self.bids = BookSide(is_buy=True)
-        self.asks = BookSide(is_buy=False)
+    def __init__(self, protection_ticks: int = PROTECTION_TICKS, *, self_match: SelfMatch = SelfMatch.ALLOW) -> None:
+        super().__init__()
         self.last_price: int | None = None
+        self.is_matching = True
+        """False: orders rest and nothing trades, until ``uncross``."""
+        self.is_open_to_flow = True
+        """False: anonymous orders are not taken."""
+        self.limits: tuple[int, int] | None = None
+        """The lowest and the highest price that may trade."""
         self._protection_ticks = protection_ticks
+        self._self_match = self_match
         self._stops: dict[Order, None] = {}
         self._held: list[Order] = []
         self._printed_low: int | None = None
@@ -218,12 +139,17 @@ class MatchingEngine:
 
     def submit(self, order: Order) -> list[Outcome]:
         """Take an order and everything that follows from it, stops set off by it included."""
+        is_client = order.is_client
+        if not is_client and not self.is_open_to_flow:
+            return []
+        if self.limits is not None and self._is_outside(order.limit, order.trigger if order.is_pending else None):
+            return [Refused(order, TEXT_LIMITS)]
         if order.is_pending:
             if is_wrong_side(order.is_buy, order.trigger or 0, self.last_price):
                 return [Refused(order, TEXT_WRONG_SIDE)]
             self._stops[order] = None
             return [Pending(order)]
-        outcomes: list[Outcome] = [Opened(order)] if order.is_client else []
+        outcomes: list[Outcome] = [Opened(order)] if is_client else []
         self._execute(order, outcomes)
         self._elect(outcomes)
         return outcomes
@@ -235,16 +161,18 @@ class MatchingEngine:
         elif order in self._held:
             self._held.remove(order)
         elif order.limit is not None:
-            self._side(order.is_buy).remove(order, order.limit)
+            self.remove(order, order.limit)
 
     def modify(self, order: Order, change: Change) -> list[Outcome]:
         """Give a resting or pending order new terms; see ``keeps_place``."""
         if keeps_place(order, change):
-            if not order.is_pending and order.limit is not None and order not in self._held:
-                self._side(order.is_buy).levels[order.limit].total -= order.leaves - change.leaves
-            order.leaves = change.leaves
+            if order.is_pending or order.limit is None or order in self._held:
+                order.leaves = change.leaves
+            elif change.leaves != order.leaves:
+                self.reduce(order, order.limit, change.leaves)
             return []
         was_pending = order.is_pending
+        mark = len(self.changes or ())
         self.cancel(order)
         order.leaves, order.limit, order.trigger, order.is_pending = change
         if order.is_pending:
@@ -252,6 +180,7 @@ class MatchingEngine:
             return [] if was_pending else [Pending(order)]
         outcomes: list[Outcome] = []
         self._execute(order, outcomes)
+        self.merge_move(order, mark)
         self._elect(outcomes)
         return outcomes
 
@@ -260,11 +189,11 @@ class MatchingEngine:
         if order.is_pending:
             self._stops[order] = None
             return
-        opposite = self._side(not order.is_buy).best
+        opposite = self.side(not order.is_buy).best
         if order.limit is None or (opposite is not None and _crosses(order.is_buy, order.limit, opposite)):
             self._held.append(order)
         else:
-            self._side(order.is_buy).rest(order, order.limit)
+            self.rest(order, order.limit)
 
     def release(self) -> list[Outcome]:
         """Match restored orders that crossed each other (they stood side by side in a replay)."""
@@ -275,73 +204,133 @@ class MatchingEngine:
         self._elect(outcomes)
         return outcomes
 
-    def best(self) -> Best:
-        bids, asks = self.bids, self.asks
-        bid, ask = bids.best, asks.best
-        bid_level = bids.levels[bid] if bid is not None else None
-        ask_level = asks.levels[ask] if ask is not None else None
-        return Best(
-            bid,
-            bid_level.total if bid_level else 0,
-            len(bid_level.orders) if bid_level else 0,
-            ask,
-            ask_level.total if ask_level else 0,
-            len(ask_level.orders) if ask_level else 0,
-        )
+    def uncross(self) -> list[Outcome]:
+        """Trade what crosses in the book at one price, best prices and oldest orders first, and match from now on."""
+        self.is_matching = True
+        outcomes: list[Outcome] = []
+        price = equilibrium(self.bids, self.asks, self.last_price)
+        if price is not None:
+            traded = 0
+            while True:
+                bid, ask = self.bids.best, self.asks.best
+                if bid is None or ask is None or bid < price or ask > price:
+                    break
+                buyer = next(iter(self.bids.levels[bid].orders))
+                seller = next(iter(self.asks.levels[ask].orders))
+                quantity = min(buyer.leaves, seller.leaves)
+                for order, at in ((buyer, bid), (seller, ask)):
+                    if order.leaves == quantity:
+                        self.remove(order, at)
+                        order.leaves = 0
+                    else:
+                        self.reduce(order, at, order.leaves - quantity)
+                older = buyer if buyer.priority < seller.priority else seller
+                outcomes.append(Matched(older, seller if older is buyer else buyer, price, quantity))
+                traded += quantity
+            outcomes.append(Printed(price, traded, None))
+            self._note_print(price)
+        self._elect(outcomes)
+        return outcomes
 
-    def _side(self, is_buy: bool) -> BookSide:
-        return self.bids if is_buy else self.asks
-
-    def _execute(self, order: Order, outcomes: list[Outcome]) -> None:
-        opposite = self._side(not order.is_buy)
+    def _execute(self, order: Order, outcomes: list[Outcome], stop_price: int | None = None) -> None:
+        """Match and rest; a market order has a bound, from its trigger when it was a stop."""
+        opposite = self.asks if order.is_buy else self.bids
         bound = order.limit
         if bound is None:
-            if opposite.best is None:
-                outcomes.append(Dropped(order, TEXT_NO_LIQUIDITY))
+            reference = opposite.best if stop_price is None else stop_price
+            if reference is None or not self.is_matching:
+                outcomes.append(Dropped(order, TEXT_NO_LIQUIDITY if self.is_matching else TEXT_NOT_TRADING))
                 return
-            bound = opposite.best + (self._protection_ticks if order.is_buy else -self._protection_ticks)
-        if order.time_in_force is TimeInForce.FOK and not self._has(opposite, order.is_buy, bound, order.leaves):
+            bound = reference + (self._protection_ticks if order.is_buy else -self._protection_ticks)
+            if self.limits is not None:
+                bound = min(max(bound, self.limits[0]), self.limits[1])
+        in_force = order.time_in_force
+        if not self.is_matching:
+            if in_force is TimeInForce.IOC or in_force is TimeInForce.FOK:
+                outcomes.append(Dropped(order, TEXT_NOT_TRADING))
+            else:
+                self.rest(order, bound)
+            return
+        if in_force is TimeInForce.FOK and not self._has(opposite, order, bound):
             outcomes.append(Dropped(order, TEXT_IMMEDIATE))
             return
-        self._match(order, opposite, bound, outcomes)
-        if not order.leaves:
+        is_stopped = self._match(order, opposite, bound, outcomes)
+        if is_stopped or not order.leaves:
+            return
+        if in_force is TimeInForce.IOC or in_force is TimeInForce.FOK:
+            outcomes.append(Dropped(order, TEXT_NO_LIQUIDITY if order.limit is None else TEXT_IMMEDIATE))
             return
         if order.limit is None:
-            outcomes.append(Dropped(order, TEXT_NO_LIQUIDITY))
-        elif order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
-            outcomes.append(Dropped(order, TEXT_IMMEDIATE))
-        else:
-            self._side(order.is_buy).rest(order, order.limit)
+            order.limit = bound
+            outcomes.append(Converted(order, bound))
+        self.rest(order, bound)
 
-    @staticmethod
-    def _has(opposite: BookSide, is_buy: bool, bound: int, quantity: int) -> bool:
+    def _has(self, opposite: BookSide, order: Order, bound: int) -> bool:
+        """Whether the order can be filled whole, without its own account's orders where those may not trade."""
         available = 0
+        is_guarded = self._self_match is not SelfMatch.ALLOW and order.is_client
         for price in opposite.prices():
-            if available >= quantity or not _crosses(is_buy, bound, price):
+            if available >= order.leaves or not _crosses(order.is_buy, bound, price):
                 break
-            available += opposite.levels[price].total
-        return available >= quantity
+            level = opposite.levels[price]
+            available += level.total
+            if is_guarded:
+                available -= sum(own.leaves for own in level.orders if own.account_id == order.account_id)
+        return available >= order.leaves
 
-    def _match(self, order: Order, opposite: BookSide, bound: int, outcomes: list[Outcome]) -> None:
-        while order.leaves:
+    def _match(self, order: Order, opposite: BookSide, bound: int, outcomes: list[Outcome]) -> bool:
+        """Trade up to the bound; True when self-match prevention ended the order."""
+        is_guarded = self._self_match is not SelfMatch.ALLOW and order.is_client
+        is_stopped = False
+        while order.leaves and not is_stopped:
             price = opposite.best
             if price is None or not _crosses(order.is_buy, bound, price):
-                return
+                break
             level = opposite.levels[price]
-            before = level.total
+            traded = 0
             while order.leaves and level.orders:
                 maker = next(iter(level.orders))
-                quantity = min(maker.leaves, order.leaves)
-                maker.leaves -= quantity
+                if is_guarded and maker.account_id == order.account_id:
+                    is_stopped = self._prevent(order, maker, level, price, outcomes)
+                    if is_stopped:
+                        break
+                    continue
+                leaves = maker.leaves
+                quantity = leaves if leaves < order.leaves else order.leaves
                 order.leaves -= quantity
                 level.total -= quantity
-                if not maker.leaves:
+                traded += quantity
+                if quantity == leaves:
                     del level.orders[maker]
+                    self._note_gone(maker, price)
+                    maker.leaves = 0
+                else:
+                    maker.leaves = leaves - quantity
+                    if self.changes is not None:
+                        self.note_size(maker, price)
                 outcomes.append(Matched(maker, order, price, quantity))
-            outcomes.append(Printed(price, before - level.total, order.is_buy))
-            self._note_print(price)
+            if traded:
+                outcomes.append(Printed(price, traded, order.is_buy))
+                self._note_print(price)
             if not level.orders:
                 opposite.drop(price)
+        return is_stopped
+
+    def _prevent(self, order: Order, maker: Order, level: Level, price: int, outcomes: list[Outcome]) -> bool:
+        if self._self_match is SelfMatch.CANCEL_AGGRESSOR:
+            outcomes.append(Dropped(order, TEXT_SELF_MATCH))
+            return True
+        del level.orders[maker]
+        level.total -= maker.leaves
+        self._note_gone(maker, price)
+        outcomes.append(Dropped(maker, TEXT_SELF_MATCH))
+        return False
+
+    def _note_gone(self, order: Order, price: int) -> None:
+        if self.changes is not None:
+            self.changes.append(
+                BookChange(OrderDepthKind.DELETE, order, order.is_buy, price, None, order.leaves, order.priority)
+            )
 
     def _note_print(self, price: int) -> None:
         self.last_price = price
@@ -355,19 +344,24 @@ class MatchingEngine:
         while self._printed_low is not None and self._printed_high is not None:
             low, high = self._printed_low, self._printed_high
             self._printed_low = self._printed_high = None
+            if not self._stops:
+                return
             for order in elected(self._stops, low, high):
                 del self._stops[order]
                 order.is_pending = False
                 outcomes.append(Triggered(order))
-                self._execute(order, outcomes)
+                self._execute(order, outcomes, order.trigger)
+
+    def _is_outside(self, limit: int | None, trigger: int | None) -> bool:
+        low, high = self.limits or (0, 0)
+        return any(price is not None and not low <= price <= high for price in (limit, trigger))
 
 
-def elected(stops: dict[Order, None], low: int, high: int) -> list[Order]:
+def elected(stops: Iterable[Order], low: int, high: int) -> list[Order]:
     """The stops that prints between ``low`` and ``high`` trigger: the nearest trigger first, then the oldest."""
-    if not stops:
-        return []
-    buys = [order for order in stops if order.is_buy and order.trigger is not None and order.trigger <= high]
-    sells = [order for order in stops if not order.is_buy and order.trigger is not None and order.trigger >= low]
+    pending = [order for order in stops if order.trigger is not None]
+    buys = [order for order in pending if order.is_buy and (order.trigger or 0) <= high]
+    sells = [order for order in pending if not order.is_buy and (order.trigger or 0) >= low]
     buys.sort(key=lambda order: order.trigger or 0)
     sells.sort(key=lambda order: -(order.trigger or 0))
     return buys + sells

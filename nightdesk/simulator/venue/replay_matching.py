@@ -16,6 +16,8 @@ own: the opening print, up to its size, or the first good quote, up to its size.
 fills as on a tape of trades alone.
 """
 
+from collections.abc import Callable
+
 from nightdesk.messages.enums import TimeInForce
 from nightdesk.simulator.venue.matching import (
     PROTECTION_TICKS,
@@ -47,8 +49,10 @@ class ReplayMatcher:
 
     publishes = False
 
-    def __init__(self, *, has_quotes: bool) -> None:
+    def __init__(self, *, has_quotes: bool, is_halted: Callable[[], bool] = lambda: False) -> None:
+        """``is_halted`` tells whether a command has stopped the market: clients' orders then do not trade."""
         self.last_price: int | None = None
+        self._is_halted = is_halted
         self._has_quotes = has_quotes
         self._best = _NOTHING
         self._is_crossed = False
@@ -108,6 +112,8 @@ class ReplayMatcher:
         if size <= 0:
             return []
         self.last_price = price
+        if not (self._ahead or self._stops) or self._is_halted():
+            return []
         outcomes: list[Outcome] = []
         if self._ahead:
             self._trade_with_resting(price, size, outcomes)
@@ -128,20 +134,21 @@ class ReplayMatcher:
             self._ask_left = best.ask_size
         self._is_crossed = best.bid is not None and best.ask is not None and best.bid >= best.ask
         outcomes: list[Outcome] = []
-        if self._ahead and not self._is_crossed:
+        if self._ahead and not self._is_crossed and not self._is_halted():
             for order in self._by_priority():
                 self._meet_quote(order, outcomes)
         return outcomes
 
     def _opposite(self, is_buy: bool) -> int | None:
         """The price that an order can take now."""
-        if self._is_crossed:
+        if self._is_crossed or self._is_halted():
             return None
         return self._best.ask if is_buy else self._best.bid
 
     def _execute(self, order: Order, outcomes: list[Outcome], *, is_triggered: bool = False) -> None:
         # A print that triggers a stop shows that the market trades, though its quote is still that of the pre-open.
-        by_print = not self._has_quotes or (is_triggered and self._opposite(order.is_buy) is None)
+        is_unquoted = not self._has_quotes or (is_triggered and self._opposite(order.is_buy) is None)
+        by_print = is_unquoted and not self._is_halted()
         if not by_print:
             self._take_displayed(order, outcomes)
         elif self.last_price is not None:

@@ -8,24 +8,30 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from nightdesk.messages.enums import OrderType, Side, TimeInForce
-from nightdesk.simulator.model import Completion, Execution, OrderEventKind, OrderHappened, OrderState, Stage
+from nightdesk.simulator.model import (
+    BracketChanged,
+    Completion,
+    Execution,
+    Hold,
+    OrderEventKind,
+    OrderHappened,
+    OrderState,
+    Stage,
+)
+from nightdesk.simulator.wire.order_words import (
+    AUTO,
+    BRACKET_KINDS,
+    BRACKET_REFUSAL,
+    DURATIONS,
+    MANUAL,
+    NS_PER_S,
+    PRICE_FIELDS,
+    PRICE_TYPES,
+    RISK_REFUSAL,
+    SIDES,
+)
 from nightdesk.simulator.wire.session import FCM_ID, IB_ID
-from nightdesk.simulator.wire.templates import encode
-
-NS_PER_S = 1_000_000_000
-
-SIDES = {Side.BUY: 1, Side.SELL: 2}
-PRICE_TYPES = {
-    OrderType.LIMIT: 1,
-    OrderType.MARKET: 2,
-    OrderType.STOP_LIMIT: 3,
-    OrderType.STOP_MARKET: 4,
-    OrderType.MARKET_IF_TOUCHED: 5,
-    OrderType.LIMIT_IF_TOUCHED: 6,
-}
-DURATIONS = {TimeInForce.DAY: 1, TimeInForce.GTC: 2, TimeInForce.IOC: 3, TimeInForce.FOK: 4}
-_MANUAL, _AUTO = 1, 2
+from nightdesk.simulator.wire.templates import CLASSES, encode
 
 _RECEIVED = (1, "Order received from client")
 _NEW_STAGES = ((4, "open pending"), (7, "order received by exch gateway"), (10, "order sent to exch"))
@@ -47,12 +53,21 @@ _COMPLETE = (15, "complete")
 _MODIFICATION_FAILED = (16, "modification failed")
 _CANCELLATION_FAILED = (17, "cancellation failed")
 _TRIGGER_PENDING = (18, "trigger pending")
+_LINK_FAILED = (20, "link orders failed")
+_RELEASE_PENDING = (21, "release pending")
 
-RISK_REFUSAL = "Rejected at RMS"
-"""How the venue's text begins when risk management refused an order: no 352 then, the exchange never saw it."""
-
-STATUS, MODIFY, CANCEL, TRIGGER, FILL, REJECT = range(1, 7)
+STATUS, MODIFY, CANCEL, TRIGGER, FILL, REJECT, NOT_MODIFIED, NOT_CANCELLED, GENERIC = range(1, 10)
 """The notify types of 352."""
+
+_STATUS_OF_STAGE = {
+    Stage.RECEIVED: _NEW_STAGES[0][1],
+    Stage.RELEASE_PENDING: _RELEASE_PENDING[1],
+    Stage.TRIGGER_PENDING: _TRIGGER_PENDING[1],
+    Stage.OPEN: _OPEN[1],
+}
+
+_IMAGE_MARK = CLASSES[351](is_snapshot=True).SerializeToString()
+"""``is_snapshot`` as bytes: a field may stand anywhere in a message, so an image is a frame with this behind it."""
 
 
 def frames_of(happened: OrderHappened) -> Iterator[bytes]:
@@ -62,44 +77,46 @@ def frames_of(happened: OrderHappened) -> Iterator[bytes]:
         case OrderEventKind.RECEIVED:
             yield _received(order, ts_ns)
         case OrderEventKind.OPENED:
-            if order.order_type is order.terms.order_type:
-                yield from _accepted(happened)
-            yield _notification(order, ts_ns, _OPEN, quantity=order.quantity)
-        case OrderEventKind.TRIGGER_PENDING:
             yield from _accepted(happened)
-            yield _notification(order, ts_ns, _TRIGGER_PENDING, quantity=order.quantity)
+            yield _notification(order, ts_ns, _OPEN, quantity=order.quantity)
+        case OrderEventKind.RELEASE_PENDING:
+            yield _held(order, ts_ns, _RELEASE_PENDING, quan_release_pending=order.quantity)
+        case OrderEventKind.TRIGGER_PENDING:
+            if order.hold is Hold.CONDITION:
+                yield _held(order, ts_ns, _TRIGGER_PENDING)
+            else:
+                yield from _accepted(happened)
+                yield _notification(order, ts_ns, _TRIGGER_PENDING, quantity=order.quantity)
         case OrderEventKind.TRIGGERED:
-            yield _report(order, ts_ns, TRIGGER, "trigger", trigger_id=happened.report_id)
+            # A condition of the server's is no trigger at the exchange: what follows is a new order there.
+            if order.stage is not Stage.RECEIVED:
+                trigger_id = happened.report_id
+                yield _report(order, ts_ns, TRIGGER, "trigger", **_confirmed(order, ts_ns), trigger_id=trigger_id)
         case OrderEventKind.FILLED:
             if happened.execution is not None:
                 yield fill_report(order, happened.execution)
         case OrderEventKind.MODIFIED:
-            for stage in _MODIFY_STAGES:
-                yield _notification(order, ts_ns, stage, quantity=0)
-            time, date = time_and_date(ts_ns)
-            yield _report(
-                order,
-                ts_ns,
-                MODIFY,
-                "modify",
-                modified_size=order.quantity,
-                modified_time=time,
-                modified_date=date,
-                modify_id=happened.report_id,
-            )
-            yield _notification(order, ts_ns, _MODIFIED, quantity=order.quantity)
+            yield from _modified(happened)
         case OrderEventKind.MODIFY_FAILED:
-            for stage in _MODIFY_STAGES:
-                yield _notification(order, ts_ns, stage, quantity=0)
-            yield _failed(happened, _MODIFICATION_FAILED)
+            yield from _modify_failed(happened)
         case OrderEventKind.CANCELED:
             yield cancel_report(order, ts_ns, happened.report_id)
         case OrderEventKind.CANCEL_FAILED:
-            yield _failed(happened, _CANCELLATION_FAILED)
+            yield from _cancel_failed(happened)
+        case OrderEventKind.REJECTED:
+            yield from _rejected(happened)
         case OrderEventKind.COMPLETED:
-            if order.completion is Completion.FAILED and not happened.text.startswith(RISK_REFUSAL):
-                yield from _refused_by_exchange(happened)
             yield _completed(happened)
+        case OrderEventKind.WARNED:
+            yield _refusal(happened, GENERIC, "generic")
+        case OrderEventKind.RETAGGED:
+            return
+
+
+def images_of(happened: OrderHappened) -> Iterator[bytes]:
+    """The frames of a past event, marked as images, as an order's history sends them."""
+    for payload in frames_of(happened):
+        yield payload + _IMAGE_MARK
 
 
 def cancel_stages(order: OrderState, ts_ns: int) -> Iterator[bytes]:
@@ -110,28 +127,66 @@ def cancel_stages(order: OrderState, ts_ns: int) -> Iterator[bytes]:
 
 def _accepted(happened: OrderHappened) -> Iterator[bytes]:
     order, ts_ns = happened.order, happened.ts_ns
+    terms = order.terms
+    is_changed = order.sequence_number != order.original_sequence_number
+    if is_changed and terms.release_at_ns is None and terms.if_touched is None:
+        # A replace has made another type of it: the exchange has had the order before.
+        return
     for stage in _NEW_STAGES:
         yield _notification(order, ts_ns, stage, quantity=0, exchange_order_id=None)
+    yield _report(order, ts_ns, STATUS, "status", **_confirmed(order, ts_ns), confirmed_id=happened.report_id)
+
+
+def _confirmed(order: OrderState, ts_ns: int) -> dict[str, object]:
     time, date = time_and_date(ts_ns)
-    yield _report(
-        order,
-        ts_ns,
-        STATUS,
-        "status",
-        confirmed_size=order.quantity,
-        confirmed_time=time,
-        confirmed_date=date,
-        confirmed_id=happened.report_id,
-    )
+    return {"confirmed_size": order.quantity, "confirmed_time": time, "confirmed_date": date}
 
 
-def _refused_by_exchange(happened: OrderHappened) -> Iterator[bytes]:
+def _modified(happened: OrderHappened) -> Iterator[bytes]:
+    order, ts_ns, text = happened.order, happened.ts_ns, happened.text or None
+    # A change with a text is the server's own (a stop that trails, an exit that grows): no client asked for it.
+    for stage in () if text else _MODIFY_STAGES:
+        yield _notification(order, ts_ns, stage, quantity=0)
+    time, date = time_and_date(ts_ns)
+    changed: dict[str, object] = {"modified_size": order.quantity, "modified_time": time, "modified_date": date}
+    yield _report(order, ts_ns, MODIFY, "modify", **changed, modify_id=happened.report_id, text=text)
+    yield _notification(order, ts_ns, _MODIFIED, quantity=order.quantity, text=text)
+
+
+def _modify_failed(happened: OrderHappened) -> Iterator[bytes]:
+    # What risk management or a bracket's own system refuses never comes to the exchange, which so reports nothing.
+    stages = _MODIFY_STAGES if _is_from_exchange(happened) else _MODIFY_STAGES[:1]
+    for stage in stages:
+        yield _notification(happened.order, happened.ts_ns, stage, quantity=0)
+    if _is_from_exchange(happened):
+        yield _refusal(happened, NOT_MODIFIED, "not modified")
+    yield _failed(happened, _MODIFICATION_FAILED)
+
+
+def _cancel_failed(happened: OrderHappened) -> Iterator[bytes]:
+    # Of an order that is complete the order management system says so itself, without asking the exchange.
+    stages = _CANCEL_STAGES[:1] if happened.order.stage is Stage.COMPLETE else _CANCEL_STAGES
+    for stage in stages:
+        yield _notification(happened.order, happened.ts_ns, stage, quantity=0)
+    yield _refusal(happened, NOT_CANCELLED, "not cancelled")
+    yield _failed(happened, _CANCELLATION_FAILED)
+
+
+def _is_from_exchange(happened: OrderHappened) -> bool:
+    return not happened.text.startswith((RISK_REFUSAL, BRACKET_REFUSAL))
+
+
+def _rejected(happened: OrderHappened) -> Iterator[bytes]:
     order, ts_ns = happened.order, happened.ts_ns
     if order.sequence_number == order.original_sequence_number:
         for stage in _NEW_STAGES:
             yield _notification(order, ts_ns, stage, quantity=0, exchange_order_id=None)
+    yield _refusal(happened, REJECT, "reject")
+
+
+def _refusal(happened: OrderHappened, notify_type: int, report_type: str) -> bytes:
     text = happened.text or None
-    yield _report(order, ts_ns, REJECT, "reject", text=text, report_text=text)
+    return _report(happened.order, happened.ts_ns, notify_type, report_type, text=text, report_text=text)
 
 
 def _completed(happened: OrderHappened) -> bytes:
@@ -155,6 +210,28 @@ def _failed(happened: OrderHappened, stage: tuple[int, str]) -> bytes:
     text = happened.text or None
     return _notification(
         happened.order, happened.ts_ns, stage, quantity=happened.order.quantity, text=text, report_text=text
+    )
+
+
+def link_failed(order: OrderState, ts_ns: int, text: str) -> bytes:
+    """351 for each order of a link that could not be made."""
+    return _notification(order, ts_ns, _LINK_FAILED, quantity=order.quantity, text=text, report_text=text)
+
+
+def bracket_update(changed: BracketChanged) -> bytes:
+    """353: what a bracket's exits are now."""
+    return encode(
+        353,
+        fcm_id=FCM_ID,
+        ib_id=IB_ID,
+        account_id=changed.account_id,
+        basket_id=changed.basket_id,
+        stop_ticks=changed.stop_ticks,
+        stop_quantity=changed.stop_quantity,
+        stop_quantity_released=changed.stop_quantity_released,
+        target_ticks=changed.target_ticks,
+        target_quantity=changed.target_quantity,
+        target_quantity_released=changed.target_quantity_released,
     )
 
 
@@ -196,7 +273,7 @@ def snapshot(order: OrderState) -> bytes:
     completed = order.stage is Stage.COMPLETE
     if not completed:
         notify_type, report_type = STATUS, "status"
-        status = _TRIGGER_PENDING[1] if order.stage is Stage.TRIGGER_PENDING else _OPEN[1]
+        status = _STATUS_OF_STAGE[order.stage]
     else:
         status = _COMPLETE[1]
         notify_type, report_type = {
@@ -221,42 +298,16 @@ def snapshot(order: OrderState) -> bytes:
 
 
 def _received(order: OrderState, ts_ns: int) -> bytes:
-    terms = order.terms
-    ssboe, nanoseconds = divmod(ts_ns, NS_PER_S)
     notify_type, status = _RECEIVED
-    return encode(
-        351,
-        notify_type=notify_type,
-        status=status,
-        basket_id=order.basket_id,
-        fcm_id=FCM_ID,
-        ib_id=IB_ID,
-        user_id=terms.user,
-        account_id=terms.account_id,
-        symbol=terms.symbol,
-        exchange=terms.exchange,
-        trade_exchange=terms.exchange,
-        trade_route=terms.trade_route,
-        quantity=order.quantity,
-        price=order.price,
-        trigger_price=order.trigger_price,
-        user_tag=terms.user_tag or None,
-        window_name=terms.window_name or None,
-        transaction_type=SIDES[terms.side],
-        duration=DURATIONS[terms.time_in_force],
-        price_type=PRICE_TYPES[order.order_type],
-        orig_price_type=PRICE_TYPES[terms.order_type],
-        manual_or_auto=_AUTO if terms.is_automatic else _MANUAL,
-        ssboe=ssboe,
-        usecs=nanoseconds // 1000,
-    )
+    return encode(351, **_terms(order, ts_ns), notify_type=notify_type, status=status, quantity=order.quantity)
 
 
-def _common(order: OrderState, ts_ns: int) -> dict[str, object]:
-    """What 351 (but for its first stage) and 352 share."""
+def _terms(order: OrderState, ts_ns: int) -> dict[str, object]:
+    """What every frame of an order has, from the first one on."""
     terms = order.terms
     ssboe, nanoseconds = divmod(ts_ns, NS_PER_S)
-    return {
+    kind = order.bracket_kind
+    fields: dict[str, object] = {
         "basket_id": order.basket_id,
         "fcm_id": FCM_ID,
         "ib_id": IB_ID,
@@ -266,26 +317,45 @@ def _common(order: OrderState, ts_ns: int) -> dict[str, object]:
         "exchange": terms.exchange,
         "trade_exchange": terms.exchange,
         "trade_route": terms.trade_route,
-        "exchange_order_id": order.basket_id,
-        "instrument_type": "Future",
         "price": order.price,
         "trigger_price": order.trigger_price,
-        "sequence_number": order.sequence_number,
-        "orig_sequence_number": order.original_sequence_number,
-        "cor_sequence_number": order.original_sequence_number,
-        "currency": "USD",
         "ssboe": ssboe,
         "usecs": nanoseconds // 1000,
-        "total_fill_size": order.filled_quantity,
-        "total_unfilled_size": order.leaves_quantity,
         "user_tag": terms.user_tag or None,
         "window_name": terms.window_name or None,
         "transaction_type": SIDES[terms.side],
         "duration": DURATIONS[terms.time_in_force],
         "price_type": PRICE_TYPES[order.order_type],
         "orig_price_type": PRICE_TYPES[terms.order_type],
-        "manual_or_auto": _AUTO if terms.is_automatic else _MANUAL,
+        "manual_or_auto": AUTO if terms.is_automatic else MANUAL,
+        "original_basket_id": order.original_basket_id or None,
+        "linked_basket_ids": ",".join(order.linked_basket_ids) if len(order.linked_basket_ids) > 1 else None,
+        "bracket_type": BRACKET_KINDS[kind] if kind is not None else None,
+        "cancel_after_secs": terms.cancel_after_s or None,
     }
+    if terms.cancel_at_ns is not None:
+        fields["cancel_at_ssboe"], nanoseconds = divmod(terms.cancel_at_ns, NS_PER_S)
+        fields["cancel_at_usecs"] = nanoseconds // 1000
+    return fields
+
+
+def _common(order: OrderState, ts_ns: int) -> dict[str, object]:
+    """What 351 (but for its first stage) and 352 share."""
+    return _terms(order, ts_ns) | {
+        "exchange_order_id": order.basket_id,
+        "instrument_type": "Future",
+        "sequence_number": order.sequence_number,
+        "orig_sequence_number": order.original_sequence_number,
+        "cor_sequence_number": order.original_sequence_number,
+        "currency": "USD",
+        "total_fill_size": order.filled_quantity,
+        "total_unfilled_size": order.leaves_quantity,
+    }
+
+
+def _held(order: OrderState, ts_ns: int, stage: tuple[int, str], **fields: object) -> bytes:
+    """351 of an order that the server still keeps to itself."""
+    return _notification(order, ts_ns, stage, quantity=order.quantity, exchange_order_id=None, **fields)
 
 
 def _notification(order: OrderState, ts_ns: int, stage: tuple[int, str], **fields: object) -> bytes:
@@ -293,7 +363,10 @@ def _notification(order: OrderState, ts_ns: int, stage: tuple[int, str], **field
 
 
 def _report(order: OrderState, ts_ns: int, notify_type: int, report_type: str, **fields: object) -> bytes:
-    return encode(352, **(_common(order, ts_ns) | {"notify_type": notify_type, "report_type": report_type} | fields))
+    head = {"notify_type": notify_type, "report_type": report_type}
+    if order.trail_by_ticks:
+        fields |= {"trail_by_ticks": order.trail_by_ticks, "trail_by_price_id": PRICE_FIELDS[order.terms.trail_by]}
+    return encode(352, **(_common(order, ts_ns) | head | fields))
 
 
 def time_and_date(ts_ns: int) -> tuple[str, str]:

@@ -1,10 +1,16 @@
 """What one connection still has to send: a bounded queue, a writer, and back-pressure for those who fill it."""
 
 import asyncio
+import socket
+import struct
+from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
+
+from nightdesk.simulator.wire.framing import Framing, OutgoingFrame
+from nightdesk.simulator.wire.wire_log import WireLog
 
 BACKLOG_BYTES_MAX = 32 << 20
 """More than this unsent and the client is cut off: it does not keep up, and memory is not endless."""
@@ -16,16 +22,56 @@ UNCONFIRMED_FRAMES_MAX = 256
 """Frames that a paced client may be behind. Its kernel alone would hold thousands: only the client's own answer to a
 ping tells that it has come so far, and without that its order would act on a market far ahead of what it sees."""
 
+TRICKLE_STEP_S = 0.02
+"""Between two writes of a connection that a fault makes slow."""
+
 PONG_WAIT_S = 10.0
 """A client that leaves a ping unanswered so long is no longer paced: the sockets alone hold the market back for it."""
 
 
-class Outlet:
-    """The sending side of one connection. ``push`` never waits; ``run`` is the one task that writes."""
+_LINGER_NOT = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing sends a reset."""
 
-    def __init__(self, connection: ServerConnection) -> None:
+
+class FrameFaults(Protocol):
+    """What faults do to one connection's frames while any is active."""
+
+    def outgoing(self, frame: OutgoingFrame) -> None:
+        """Take a frame that would be sent, to ``put`` it, another one, or none."""
+        ...
+
+    async def incoming(self, frame: bytes | str) -> bool:
+        """Take a frame of the client, perhaps after a while; False: it never arrived."""
+        ...
+
+    def flush(self) -> None:
+        """Let go of frames that are held back: the connection ends after them."""
+        ...
+
+
+class Outlet:
+    """The sending side of one connection. ``send`` never waits; ``run`` is the one task that writes."""
+
+    def __init__(self, connection: ServerConnection, *, number: int = 0, wire_log: WireLog | None = None) -> None:
+        self.number = number
+        """Counts connections, for the wire log and as a fault's target."""
+        self.faults: FrameFaults | None = None
+        """Faults that this connection's frames pass through; None while none is active anywhere."""
+        self.reason = ""
+        """Why the exchange ended the connection; empty while it did not."""
+        self.bytes_per_s: float | None = None
+        """How fast bytes leave, one by one; None: as fast as they are taken."""
         self._connection = connection
+        self._wire_log = wire_log
+        self._is_cut = False
+        self._uncut = asyncio.Event()
+        self._uncut.set()
+        self._heard = asyncio.Event()
+        self._heard.set()
+        self._is_reset_due = False
         self._frames: list[bytes] = []
+        self._unsent = 0
+        """Frames that are being written, or were given up."""
         self._bytes = 0
         self._pushed = 0
         self._confirmed = 0
@@ -42,17 +88,32 @@ class Outlet:
         """Whether nothing can be sent any more, or nothing should."""
         return self._closed or self._closing is not None
 
-    def push(self, frame: bytes) -> None:
-        """Queue a whole WebSocket frame; dropped when the connection ends anyway."""
-        if self.closed:
+    @property
+    def unsent_frames(self) -> int:
+        """Frames that wait for the socket, or waited for it when the connection ended."""
+        return self._unsent + len(self._frames)
+
+    def send(self, frame: OutgoingFrame, framing: Framing) -> None:
+        """Queue a message; faults, where any is active, decide what becomes of it."""
+        if self.faults is not None:
+            self.faults.outgoing(frame)
+        else:
+            self.put(frame, framing)
+
+    def put(self, frame: OutgoingFrame, framing: Framing) -> None:
+        """Queue exactly this frame and note it; dropped when the connection ends anyway."""
+        if self._closed or self._closing is not None:
             return
-        self._frames.append(frame)
-        self._bytes += len(frame)
+        if self._wire_log is not None:
+            self._wire_log.sent(frame, self.number)
+        transport_bytes = frame.transport_bytes(framing)
+        self._frames.append(transport_bytes)
+        self._bytes += len(transport_bytes)
         self._pushed += 1
         if not self._has_room():
             self._room.clear()
         if self._bytes > BACKLOG_BYTES_MAX:
-            self.abort()
+            self.abort("the client does not take its data")
         self._wake.set()
 
     def pace(self) -> None:
@@ -63,14 +124,56 @@ class Outlet:
 
     def finish(self, code: int, reason: str) -> None:
         """Close the socket after everything queued so far has been written."""
+        if self.faults is not None:
+            self.faults.flush()
         if not self.closed:
+            self.reason = reason or f"closed with {code}"
             self._closing = (code, reason)
             self._wake.set()
 
-    def abort(self) -> None:
-        """Drop the connection at once; what is queued is lost."""
+    def abort(self, reason: str, *, is_reset: bool = False) -> None:
+        """Drop the connection at once, without a word, with a reset if so wished; what is queued is lost."""
+        self.reason = self.reason or reason
+        self._is_reset_due = is_reset
         self._end()
-        self._connection.transport.abort()
+        # Of a connection that is cut, the client must not even see the end.
+        if not self._is_cut:
+            self._drop()
+
+    def cut(self, *, reading: bool, writing: bool) -> None:
+        """As if a cable were out: nothing is read, or written, any more, and the socket stays."""
+        if reading:
+            self._heard.clear()
+            self._connection.transport.pause_reading()
+        if writing:
+            self._is_cut = True
+            self._uncut.clear()
+
+    def uncut(self) -> None:
+        """The cable is in again: what waited on both sides arrives late."""
+        was_deaf = not self._heard.is_set()
+        self._is_cut = False
+        self._uncut.set()
+        self._heard.set()
+        if self._closed:
+            self._drop()
+            return
+        if was_deaf:
+            self._connection.transport.resume_reading()
+        self._wake.set()
+
+    async def until_heard(self) -> None:
+        """Wait while what the client sends does not arrive."""
+        await self._heard.wait()
+
+    def _drop(self) -> None:
+        transport = self._connection.transport
+        if transport.is_closing():
+            return
+        if self._is_reset_due:
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        transport.abort()
 
     async def room(self) -> None:
         """Wait until the client has taken enough, or is gone."""
@@ -83,12 +186,19 @@ class Outlet:
             while connection.protocol.state is State.OPEN and not self._closed:
                 await self._wake.wait()
                 self._wake.clear()
+                if self._is_cut:
+                    await self._uncut.wait()
                 if self._frames and connection.protocol.state is State.OPEN:
                     batch, self._frames = self._frames, []
+                    self._unsent = len(batch)
                     written = sum(map(len, batch))
                     # Our frames are whole and unmasked, so many can go down in one TLS record and one system call.
-                    connection.transport.write(b"".join(batch))
-                    await connection.drain()
+                    if self.bytes_per_s is None:
+                        connection.transport.write(b"".join(batch))
+                        await connection.drain()
+                    else:
+                        await self._trickle(b"".join(batch))
+                    self._unsent = 0
                     self._bytes -= written
                     self._update_room()
                 if self._is_paced and not self._is_ping_out:
@@ -100,6 +210,24 @@ class Outlet:
             return
         finally:
             self._end()
+
+    async def _trickle(self, payload: bytes) -> None:
+        """Write byte by byte. Nothing is read meanwhile: the answer to a ping must not stand inside a frame of ours."""
+        transport = self._connection.transport
+        transport.pause_reading()
+        try:
+            while payload and not self._closed and self.bytes_per_s is not None:
+                await self._uncut.wait()
+                count = max(1, round(self.bytes_per_s * TRICKLE_STEP_S))
+                transport.write(payload[:count])
+                payload = payload[count:]
+                await asyncio.sleep(max(TRICKLE_STEP_S, 1 / self.bytes_per_s))
+            if payload and not self._closed:
+                transport.write(payload)
+        finally:
+            if self._heard.is_set() and not self._closed:
+                transport.resume_reading()
+        await self._connection.drain()
 
     async def _ping(self, frames_written: int) -> None:
         if frames_written - self._confirmed < UNCONFIRMED_FRAMES_MAX // 4:
@@ -133,6 +261,7 @@ class Outlet:
 
     def _end(self) -> None:
         self._closed = True
+        self._unsent += len(self._frames)
         self._frames.clear()
         self._room.set()
         self._wake.set()

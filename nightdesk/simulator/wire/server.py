@@ -20,6 +20,7 @@ from nightdesk.simulator.wire.session import Session
 
 HOST = "127.0.0.1"
 HOUSEKEEPING_S = 0.25
+NO_CLOSE_FRAME = 1006
 
 _SOCKETS_LOG = logging.getLogger("nightdesk.simulator.sockets")
 _SOCKETS_LOG.setLevel(logging.WARNING)
@@ -51,6 +52,7 @@ class ExchangeServer:
                 f"exchange.port: {self._port} cannot be listened on ({reason}); set another port, or 0 for any free one"
             ) from None
         self._port = next(iter(self._server.sockets)).getsockname()[1]
+        self._exchange.url = self.url
         self._tasks = [
             asyncio.create_task(self._exchange.run_market(), name="market"),
             asyncio.create_task(self._housekeep(), name="housekeeping"),
@@ -93,13 +95,22 @@ class ExchangeServer:
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         exchange = self._exchange
-        outlet = Outlet(connection)
+        wire_log = exchange.wire_log
+        number = exchange.next_connection_number()
+        outlet = Outlet(connection, number=number, wire_log=wire_log)
         session = Session(exchange, outlet, exchange.clock.monotonic_s())
+        if wire_log is not None:
+            wire_log.opened(number, _name_of(connection.remote_address))
         exchange.admit(session)
+        exchange.injector.connected(session)
         writer = asyncio.create_task(outlet.run(), name="writer")
         try:
             while not outlet.closed:
-                receive(session, await connection.recv())
+                frame = await connection.recv()
+                if wire_log is not None:
+                    wire_log.received(number, frame, session.framing, is_logged_in=session.plant is not None)
+                if outlet.faults is None or await outlet.faults.incoming(frame):
+                    receive(session, frame)
         except ConnectionClosed:
             pass
         else:
@@ -107,6 +118,19 @@ class ExchangeServer:
             await writer
         finally:
             exchange.forget(session)
+            exchange.injector.disconnected(session)
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
+            if wire_log is not None:
+                wire_log.closed(number, outlet.reason or _close_of(connection), outlet.unsent_frames)
+
+
+def _name_of(address: object) -> str:
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+
+
+def _close_of(connection: ServerConnection) -> str:
+    """How the client ended it, or the network."""
+    code = connection.close_code
+    return "the client is gone" if code is None or code == NO_CLOSE_FRAME else f"closed by the client with {code}"

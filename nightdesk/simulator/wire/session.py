@@ -19,6 +19,7 @@ TRADE_ROUTE = "simulator"
 OK = ("0",)
 BAD_INPUT = ("6", "bad input")
 NO_DATA = ("7", "no data")
+REFERENCE_DATA_MISSING = ("7", "reference data not available")
 PERMISSION_DENIED = ("13", "permission denied")
 SYMBOL_MISSING = ("1003", "Symbol field is not received.")
 START_INDEX_MISSING = ("1013", "Start index field is not received.")
@@ -37,14 +38,23 @@ class Plant(IntEnum):
     ORDER = 2
     HISTORY = 3
     PNL = 4
+    REPOSITORY = 5
+
+
+ENTITLEMENTS = frozenset({"market_data", "depth", "history", "orders"})
+"""Everything that a user may be allowed, by the settings' names."""
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who may log in, and to which accounts."""
+    """Who may log in, to which accounts, how often, and what is allowed."""
 
     name: str
     password: str
     accounts: tuple[str, ...]
+    entitlements: frozenset[str] = ENTITLEMENTS
+    sessions_per_plant_max: int = 16
+    is_refused_over_limit: bool = False
+    """A login over the limit is refused; otherwise the oldest session of the plant is logged out for it."""
 
 
 class Session:
@@ -58,6 +68,10 @@ class Session:
         self.plant: Plant | None = None
         self.last_heard_s = opened_s
         self.malformed_frames = 0
+        self.requests = 0
+        """Frames taken so far, whatever was in them; some requests are only answered as the first."""
+        self.login_number = 0
+        """Counts the exchange's logins: a lower number has been in for longer."""
 
     @property
     def user_name(self) -> str:
@@ -69,9 +83,13 @@ class Session:
         """The accounts of the user, none before login."""
         return self.user.accounts if self.user is not None else ()
 
+    def may(self, entitlement: str) -> bool:
+        """Whether the user is allowed this, one of ``ENTITLEMENTS``; nobody is anything before login."""
+        return self.user is not None and entitlement in self.user.entitlements
+
     def send(self, frame: OutgoingFrame) -> None:
         """Queue a message that other sessions may get as well."""
-        self.outlet.push(frame.transport_bytes(self.framing or Framing.PREFIXED))
+        self.outlet.send(frame, self.framing or Framing.PREFIXED)
 
     def push(self, template_id: int, **fields: object) -> None:
         """Queue a message of one's own; a field given as None stays absent."""
@@ -88,6 +106,10 @@ class Session:
     def done(self, template_id: int, request: Any, code: tuple[str, ...] = OK, **fields: object) -> None:
         """The last frame of an answer, with its code."""
         self.answer(template_id, request, rp_code=code, **fields)
+
+    def end_of_list(self, template_id: int, request: Any, *, is_empty: bool) -> None:
+        """The bare last frame of a list; code 7 when there was nothing in it."""
+        self.done(template_id, request, NO_DATA if is_empty else OK)
 
     def refuses_account(self, response_id: int, request: Any) -> bool:
         """Refuse a request that does not name the firm or names a foreign account; True when it was refused."""

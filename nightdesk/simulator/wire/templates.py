@@ -2,7 +2,8 @@
 
 The published definitions are proto2; async_rithmic converts them to proto3, whose classes drop every zero and every
 empty string when they serialise. Captured servers do send them (``quantity=0``), and clients other than async_rithmic
-look at presence, so the same descriptors are loaded again here with the original syntax.
+look at presence, so the same descriptors are loaded again here with the original syntax. Messages that async_rithmic
+does not know are built from definitions of our own, into the same pool.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from nightdesk.errors import NightdeskError
+from nightdesk.simulator.wire.definitions import BITS, ENUMS, FIELDS, MESSAGES
 
-MESSAGE_NAMES: dict[int, str] = {
+_PUBLISHED: dict[int, str] = {
     10: "RequestLogin",
     11: "ResponseLogin",
     12: "RequestLogout",
@@ -26,6 +28,7 @@ MESSAGE_NAMES: dict[int, str] = {
     18: "RequestHeartbeat",
     19: "ResponseHeartbeat",
     75: "Reject",
+    76: "UserAccountUpdate",
     77: "ForcedLogout",
     100: "RequestMarketDataUpdate",
     101: "ResponseMarketDataUpdate",
@@ -43,6 +46,9 @@ MESSAGE_NAMES: dict[int, str] = {
     122: "ResponseAuxilliaryReferenceData",
     150: "LastTrade",
     151: "BestBidOffer",
+    156: "OrderBook",
+    160: "DepthByOrder",
+    161: "DepthByOrderEndEvent",
     200: "RequestTimeBarUpdate",
     201: "ResponseTimeBarUpdate",
     202: "RequestTimeBarReplay",
@@ -52,6 +58,7 @@ MESSAGE_NAMES: dict[int, str] = {
     206: "RequestTickBarReplay",
     207: "ResponseTickBarReplay",
     250: "TimeBar",
+    251: "TickBar",
     300: "RequestLoginInfo",
     301: "ResponseLoginInfo",
     302: "RequestAccountList",
@@ -76,6 +83,8 @@ MESSAGE_NAMES: dict[int, str] = {
     321: "ResponseShowOrders",
     324: "RequestShowOrderHistorySummary",
     325: "ResponseShowOrderHistorySummary",
+    326: "RequestShowOrderHistoryDetail",
+    327: "ResponseShowOrderHistoryDetail",
     330: "RequestBracketOrder",
     331: "ResponseBracketOrder",
     332: "RequestUpdateTargetBracketLevel",
@@ -92,8 +101,11 @@ MESSAGE_NAMES: dict[int, str] = {
     343: "ResponseListExchangePermissions",
     346: "RequestCancelAllOrders",
     347: "ResponseCancelAllOrders",
+    350: "TradeRoute",
     351: "RithmicOrderNotification",
     352: "ExchangeOrderNotification",
+    353: "BracketUpdates",
+    356: "AccountRmsUpdates",
     400: "RequestPnLPositionUpdates",
     401: "ResponsePnLPositionUpdates",
     402: "RequestPnLPositionSnapshot",
@@ -113,11 +125,26 @@ MESSAGE_NAMES: dict[int, str] = {
     3512: "RequestShowFillHistory",
     3513: "ResponseShowFillHistory",
 }
+
+MESSAGE_NAMES = dict(sorted((_PUBLISHED | {each: name for each, (name, _) in MESSAGES.items()}).items()))
 """The template ids that are known here, from the protocol's reference; a request has a name that begins so."""
 
 _TEMPLATE_ID_FIELD = 154467
-_PRICE_TYPES_MISSING = {"MARKET_IF_TOUCHED": 5, "LIMIT_IF_TOUCHED": 6}
-"""The published notifications end at 4 though orders of types 5 and 6 are legal; a proto2 enum would refuse them."""
+_VALUES_MISSING = {
+    "PriceType": {"MARKET_IF_TOUCHED": 5, "LIMIT_IF_TOUCHED": 6},
+    "NotifyType": {"RELEASE_PENDING": 21},
+}
+"""Values newer than the published enums, by enum: a proto2 enum would refuse them. The notifications' PriceType ends
+at 4 though orders of types 5 and 6 are legal."""
+_VALUE_OF_THE_ENUM = {"PriceType": "STOP_MARKET", "NotifyType": "TRIGGER_PENDING"}
+"""Tells the enum that is meant from others of the same name: 352 has a NotifyType of its own, for exchange reports."""
+_REPEATED = {"RequestBracketOrder": ("target_quantity", "target_ticks", "stop_quantity", "stop_ticks")}
+"""Fields of which newer definitions have one entry for each exit of a bracket: read as one, all but the last were lost.
+One entry is the same bytes either way."""
+_TYPES = {
+    name: getattr(descriptor_pb2.FieldDescriptorProto, f"TYPE_{name.upper()}")
+    for name in ("bool", "double", "int32", "string", "uint32", "uint64")
+}
 
 
 class MalformedFrameError(NightdeskError):
@@ -141,19 +168,57 @@ def _descriptor_files() -> Iterator[descriptor_pb2.FileDescriptorProto]:
             for field in message.field:
                 field.ClearField("proto3_optional")
                 field.ClearField("oneof_index")
+                if field.name in _REPEATED.get(message.name, ()):
+                    field.label = field.LABEL_REPEATED
             for enum in message.enum_type:
                 known = {value.name for value in enum.value}
-                if enum.name == "PriceType" and "STOP_MARKET" in known:
-                    for name, number in _PRICE_TYPES_MISSING.items():
+                if _VALUE_OF_THE_ENUM.get(enum.name) in known:
+                    for name, number in _VALUES_MISSING[enum.name].items():
                         if name not in known:
                             enum.value.add(name=name, number=number)
         yield file
+
+
+def _defined_file(template_id: int) -> descriptor_pb2.FileDescriptorProto:
+    """A message that is not published, from the table of definitions."""
+    message_name, fields = MESSAGES[template_id]
+    file = descriptor_pb2.FileDescriptorProto(name=f"{message_name}.proto", package="rti", syntax="proto2")
+    message = file.message_type.add(name=message_name)
+    _add_field(message, "template_id", _TEMPLATE_ID_FIELD, "int32", is_repeated=False)
+    for word in fields.split():
+        name, _, override = word.rstrip("*").partition("=")
+        number, kind = FIELDS[name]
+        if override:
+            digits, _, kind = override.partition(":")
+            number = int(digits)
+        _add_field(message, name, number, kind, is_repeated=word.endswith("*"))
+    if template_id in BITS:
+        bits = message.enum_type.add(name="Bits")
+        for name, bit in BITS[template_id].items():
+            bits.value.add(name=name, number=bit)
+    return file
+
+
+def _add_field(message: Any, name: str, number: int, kind: str, *, is_repeated: bool) -> None:
+    field = message.field.add(name=name, number=number)
+    field.label = field.LABEL_REPEATED if is_repeated else field.LABEL_OPTIONAL
+    if kind not in ENUMS:
+        field.type = _TYPES[kind]
+        return
+    field.type = field.TYPE_ENUM
+    field.type_name = f".rti.{message.name}.{kind}"
+    if all(enum.name != kind for enum in message.enum_type):
+        enum = message.enum_type.add(name=kind)
+        for value_name, value in ENUMS[kind].items():
+            enum.value.add(name=value_name, number=value)
 
 
 def _build_classes() -> tuple[Any, dict[int, Any]]:
     pool = descriptor_pool.DescriptorPool()
     for file in _descriptor_files():
         pool.Add(file)
+    for template_id in MESSAGES:
+        pool.Add(_defined_file(template_id))
     classes = {
         template_id: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"rti.{name}"))
         for template_id, name in MESSAGE_NAMES.items()

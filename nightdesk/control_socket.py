@@ -1,11 +1,14 @@
-"""The control socket: who may speak, how much, and one JSON line for each JSON line."""
+"""A control socket: who may speak, how much, and one JSON line for each JSON line.
+
+The system's own is served by the actor ``services/control``, the exchange's (faults on command) by the exchange.
+"""
 
 import asyncio
 import contextlib
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -56,8 +59,11 @@ class ControlServer:
         refusal: Refusal,
         spawn: Callable[..., asyncio.Task[Any]],
         log: FilteringBoundLogger,
+        other_uids: Collection[int] = (),
     ) -> None:
+        """The user who runs this is answered, and ``other_uids``; ``refusal`` is told of everybody else."""
         self._path = path
+        self._other_uids = frozenset(other_uids)
         self._handler = handler
         self._refusal = refusal
         self._spawn = spawn
@@ -79,7 +85,8 @@ class ControlServer:
         """Stop listening and end every connection."""
         if self._server is not None:
             self._server.close()
-            os.unlink(self._path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
         for task in list(self._clients):
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
@@ -107,7 +114,7 @@ class ControlServer:
             writer.close()
 
     def _fault_of(self, caller: Caller) -> str | None:
-        if caller.uid != os.geteuid():
+        if caller.uid != os.geteuid() and caller.uid not in self._other_uids:
             return f"user {caller.uid} may not control this system"
         if len(self._clients) > CLIENTS_MAX:
             return f"{CLIENTS_MAX} clients are connected already"

@@ -1,0 +1,209 @@
+"""Fault scripts and commands: from YAML and words to checked faults; each complaint names its place and the mend."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from nightdesk.errors import ConfigurationError
+from nightdesk.settings.yaml_source import KeyPath, YamlSource, dotted
+from nightdesk.simulator.faults.spec import FAULTS, Fault, Lasting, Mix, OnFrames, When
+
+STEPS_MAX = 1_000
+"""Steps of one script."""
+MIX_FAULTS_MAX = 100
+"""Faults in one mix."""
+
+_WHEN_KEYS = frozenset(When.model_fields)
+_TARGET_KEYS = ("plant", "user", "connection")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Step(NamedTuple):
+    """One fault and when it is to be injected."""
+
+    when: When
+    fault: Fault
+
+
+class MixStep(NamedTuple):
+    """A random mix of these faults; of the names alone the parameters are random, too."""
+
+    mix: Mix
+    faults: Sequence["str | Fault"]
+
+
+Script = Sequence[Step | MixStep]
+
+
+class _BadValueError(Exception):
+    """What is wrong, and where below the mapping that was looked at."""
+
+    def __init__(self, path: KeyPath, text: str) -> None:
+        super().__init__(text)
+        self.path = path
+        self.text = text
+
+
+def load_script(path: str | Path) -> Script:
+    """Read and check a script; raises ``ConfigurationError`` with file, line, key and mend."""
+    if not os.path.lexists(path):
+        raise ConfigurationError(f"{path}:1: file: not found; set exchange.faults to a script, or remove the key")
+    source = YamlSource(Path(path), os.environ)
+    source.check_defined()
+    unknown = sorted(set(source.tree) - {"faults"})
+    if unknown:
+        raise source.error((unknown[0],), "is not a known key; remove it (known here: faults)")
+    steps = source.tree.get("faults")
+    if not isinstance(steps, list):
+        raise source.error(("faults",), "must be a list of steps (lines that begin with -); see docs/simulator.md")
+    if len(steps) > STEPS_MAX:
+        raise source.error(("faults",), f"more than {STEPS_MAX} steps; use every or a mix")
+    found: list[Step | MixStep] = []
+    for index, step in enumerate(steps):
+        try:
+            found.append(_step(step))
+        except _BadValueError as error:
+            raise source.error(("faults", index, *error.path), error.text) from None
+    return found
+
+
+def fault_of_command(arguments: Mapping[str, object]) -> Fault:
+    """The fault of a command's words: ``fault``, ``plant``, ``user``, ``connection``, ``templates``, and parameters.
+
+    Values are read as YAML (``0.5``, ``true``, ``[313, 351]``). Raises ``ConfigurationError``.
+    """
+    content: dict[str, Any] = {}
+    target: dict[str, Any] = {}
+    for key, value in arguments.items():
+        place = target if key in _TARGET_KEYS else content
+        # A user may well be called 007: only the names that YAML would read as a number are kept as they are.
+        place[key] = value if key in ("fault", "user", "plant") or not isinstance(value, str) else _scalar(key, value)
+    if target:
+        content["target"] = target
+    try:
+        return _fault(content)
+    except _BadValueError as error:
+        where = f"{dotted(error.path)}: " if error.path else ""
+        raise ConfigurationError(f"{str(arguments.get('fault'))[:40]}: {where}{error.text}") from None
+
+
+def _scalar(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigurationError(f"{key[:40]}: {text[:40]!r} cannot be read as a value; put it in quotes") from None
+
+
+def _step(content: Any) -> Step | MixStep:
+    if not isinstance(content, dict):
+        raise _BadValueError((), "must be a mapping such as {at: 5, fault: drop}")
+    if "mix" in content:
+        return _mix_step(content)
+    when = _checked(When, {key: value for key, value in content.items() if key in _WHEN_KEYS})
+    return Step(when, _fault({key: value for key, value in content.items() if key not in _WHEN_KEYS}))
+
+
+def _mix_step(content: dict[Any, Any]) -> MixStep:
+    if len(content) > 1:
+        other = next(key for key in content if key != "mix")
+        raise _BadValueError((other,), "does not belong beside mix; put it into it, or remove it")
+    if not isinstance(content["mix"], dict):
+        raise _BadValueError(("mix",), "must be a mapping with seed, rate_per_minute and faults")
+    inner = dict(content["mix"])
+    listed = inner.pop("faults", None)
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MIX_FAULTS_MAX:
+        raise _BadValueError(("mix", "faults"), f"must be a list of 1 to {MIX_FAULTS_MAX} faults, names or mappings")
+    try:
+        mix = _checked(Mix, inner)
+    except _BadValueError as error:
+        raise _BadValueError(("mix", *error.path), error.text) from None
+    faults: list[str | Fault] = []
+    for index, each in enumerate(listed):
+        try:
+            faults.append(_name(each) if isinstance(each, str) else _fault(each))
+        except _BadValueError as error:
+            raise _BadValueError(("mix", "faults", index, *error.path), error.text) from None
+    return MixStep(mix, faults)
+
+
+def _name(given: object) -> str:
+    if isinstance(given, str) and given in FAULTS:
+        return given
+    near = difflib.get_close_matches(str(given), FAULTS, n=1)
+    mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(FAULTS)}"
+    raise _BadValueError((), f"no such fault: {str(given)[:40]!r}; {mend}")
+
+
+def _fault(content: Any) -> Fault:
+    if not isinstance(content, dict):
+        raise _BadValueError((), "must be a name or a mapping such as {fault: drop}")
+    if "fault" not in content:
+        raise _BadValueError((), "has no fault; add fault: with a name")
+    try:
+        name = _name(content["fault"])
+    except _BadValueError as error:
+        raise _BadValueError(("fault",), error.text) from None
+    kind = FAULTS[name]
+    content = dict(content)
+    # One template is what is wanted most often, and is then written as a number.
+    if "template" in content and "template" not in kind.model_fields and "templates" not in content:
+        content["templates"] = [content.pop("template")]
+    elif isinstance(content.get("templates"), int):
+        content["templates"] = [content["templates"]]
+    return _checked(kind, content)
+
+
+def _checked(model: type[_Model], content: dict[Any, Any]) -> _Model:
+    strange = [key for key in content if not isinstance(key, str)]
+    if strange:
+        raise _BadValueError((), f"{strange[0]!r} is not a known key; remove it")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = min(error.errors(include_url=False), key=lambda item: item["type"] == "missing")
+        path = tuple(key for key in first["loc"] if isinstance(key, str | int))
+        raise _BadValueError(path, _text(model, path, first)) from None
+
+
+def _text(model: type[BaseModel], path: KeyPath, item: ErrorDetails) -> str:
+    if item["type"] == "extra_forbidden":
+        inner = model.model_fields.get(str(path[0])) if len(path) > 1 else None
+        owner = inner.annotation if inner is not None and isinstance(inner.annotation, type) else model
+        known = sorted(getattr(owner, "model_fields", {}))
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        if near:
+            return f"is not a known key; did you mean {near[0]}?"
+        return f"is not a known key; remove it (known here: {', '.join(known)})"
+    if item["type"] == "missing":
+        return "is missing; add it with a value"
+    if item["type"] == "value_error":
+        return str(item.get("ctx", {}).get("error", item["msg"]))
+    return f"{item['msg'].replace('Input should be', 'must be', 1)}, not {str(item['input'])[:60]!r}"
+
+
+def parameters_of(fault: Fault) -> dict[str, Any]:
+    """What was given, for logs and lists; what is at its default is left out."""
+    return fault.model_dump(exclude_defaults=True, exclude={"fault"}, mode="json")
+
+
+def described() -> dict[str, dict[str, Any]]:
+    """Every fault: what it does, its parameters with their defaults, and whether it lasts."""
+    return {
+        name: {
+            "does": " ".join((kind.__doc__ or "").split()),
+            "parameters": {
+                key: field.get_default(call_default_factory=True) if not field.is_required() else "(required)"
+                for key, field in kind.model_fields.items()
+                if key not in ("fault", "target")
+            },
+            "lasts": issubclass(kind, Lasting),
+            "frames": issubclass(kind, OnFrames),
+        }
+        for name, kind in FAULTS.items()
+    }

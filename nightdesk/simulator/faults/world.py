@@ -1,0 +1,160 @@
+"""Faults that strike connections as a whole, the market, or the account."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nightdesk.errors import ConfigurationError
+from nightdesk.messages.enums import OrderType, Side, TimeInForce
+from nightdesk.simulator.faults.spec import (
+    Drop,
+    Fault,
+    ForcedLogout,
+    ForeignOrders,
+    Maintenance,
+    ReservedMarket,
+    Reset,
+)
+from nightdesk.simulator.model import NewOrder
+from nightdesk.simulator.wire.gateway import force_logout
+from nightdesk.simulator.wire.session import Session
+
+if TYPE_CHECKING:
+    from nightdesk.simulator.engine import Exchange
+
+FOREIGN_USER = "somebody-else"
+OPEN, CLOSED = "Open", "Closed"
+
+
+def drop(session: Session) -> None:
+    """The connection ends without a close frame."""
+    session.outlet.abort("fault: drop")
+
+
+def reset(session: Session) -> None:
+    """The connection ends with a TCP reset."""
+    session.outlet.abort("fault: rst", is_reset=True)
+
+
+def log_out(session: Session) -> None:
+    """77, then the close; a session that is not logged in has nothing to lose but its socket."""
+    if session.plant is not None:
+        force_logout(session)
+    else:
+        drop(session)
+
+
+STRIKES: dict[type[Fault], Callable[[Session], None]] = {Drop: drop, Reset: reset, ForcedLogout: log_out}
+"""What happens at once to each connection that is meant."""
+_ENDS = {"drop": drop, "rst": reset, "forced_logout": log_out}
+
+
+class World:
+    """A lasting fault of the exchange itself; its frames, if it has any, are a filter's business."""
+
+    def __init__(self, exchange: "Exchange", fault: Any, over: Callable[[], None]) -> None:
+        """``over`` is called when the fault has ended by itself."""
+        self.exchange = exchange
+        self.fault = fault
+        self.over = over
+
+    def begin(self) -> None:
+        """Raises ``ConfigurationError`` for what this exchange does not have."""
+
+    def end(self) -> None:
+        """The fault is over."""
+
+    def cancel(self) -> None:
+        """The exchange ends: do nothing more."""
+
+
+class Mode(World):
+    """A market, or all of them, in another mode until the end."""
+
+    fault: ReservedMarket
+
+    def __init__(self, exchange: "Exchange", fault: ReservedMarket, over: Callable[[], None]) -> None:
+        super().__init__(exchange, fault, over)
+        listed = [product.symbol for product in exchange.catalog.products]
+        if fault.symbol is not None and fault.symbol not in listed:
+            raise ConfigurationError(f"symbol: {fault.symbol!r} is not listed here (there are {', '.join(listed)})")
+        self._symbols = listed if fault.symbol is None else [fault.symbol]
+
+    def begin(self) -> None:
+        self.exchange.set_mode(self._symbols, self.fault.mode, "fault")
+
+    def end(self) -> None:
+        self.exchange.set_mode(self._symbols, OPEN, "fault is over")
+
+
+class Break(World):
+    """The daily break: closed markets, no sessions."""
+
+    fault: Maintenance
+
+    def begin(self) -> None:
+        self.exchange.set_mode(self._symbols(), CLOSED, "maintenance")
+        for session in list(self.exchange.sessions):
+            _ENDS[self.fault.how](session)
+
+    def end(self) -> None:
+        self.exchange.set_mode(self._symbols(), OPEN, "maintenance is over")
+
+    def _symbols(self) -> Sequence[str]:
+        return [product.symbol for product in self.exchange.catalog.products]
+
+
+class Foreign(World):
+    """Orders of somebody else on a client's account."""
+
+    fault: ForeignOrders
+
+    def __init__(self, exchange: "Exchange", fault: ForeignOrders, over: Callable[[], None]) -> None:
+        super().__init__(exchange, fault, over)
+        accounts = [account for user in exchange.users.values() for account in user.accounts]
+        self._account_id = fault.account or accounts[0]
+        products = {product.symbol: product for product in exchange.catalog.products}
+        if self._account_id not in accounts:
+            raise ConfigurationError(f"account: {self._account_id!r} is not here (there are {', '.join(accounts)})")
+        if fault.symbol is not None and fault.symbol not in products:
+            raise ConfigurationError(f"symbol: {fault.symbol!r} is not listed here (there are {', '.join(products)})")
+        self._product = products[fault.symbol] if fault.symbol is not None else next(iter(products.values()))
+        self._left = fault.count
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        self._send()
+
+    def end(self) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
+        fault, exchange = self.fault, self.exchange
+        order = NewOrder(
+            account_id=self._account_id,
+            user=FOREIGN_USER,
+            user_tag="",
+            symbol=self._product.symbol,
+            exchange=self._product.exchange,
+            side=Side(fault.side),
+            order_type=OrderType.MARKET if fault.price is None else OrderType.LIMIT,
+            quantity=fault.quantity,
+            price=fault.price,
+            trigger_price=None,
+            time_in_force=TimeInForce.DAY,
+            is_automatic=False,
+        )
+        _, events = exchange.venue.submit(order, exchange.now_ns())
+        exchange.record(events)
+        exchange.publish(events)
+        self._left -= 1
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(fault.every_s, self._send) if self._left else loop.call_later(0, self.over)
+
+
+WORLDS: dict[type[Fault], type[World]] = {ReservedMarket: Mode, Maintenance: Break, ForeignOrders: Foreign}
+"""Who does it."""

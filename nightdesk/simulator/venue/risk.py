@@ -1,0 +1,167 @@
+"""The risk system: what an account may do with its money, its limits and its permissions. Money in micro-dollars.
+
+Working orders count with their worst case: per contract, the position if every working buy is filled or the position
+if every working sell is. Orders that can only make a position smaller pass every limit on money and position.
+"""
+
+import re
+
+from nightdesk.messages.enums import Side
+from nightdesk.simulator.model import AccountTerms, NewOrder
+from nightdesk.simulator.venue.ledger import Ledger, micros
+from nightdesk.simulator.venue.market import Market
+from nightdesk.simulator.venue.order_table import OrderTable
+
+WARNING_PERCENT = 80
+"""A margin warning is given when this share of an account's money is used or reserved."""
+
+TEXT_MARGIN = "Available margin exhausted"
+TEXT_PRODUCT = "Product code not permissioned"
+TEXT_QUANTITY = "Maximum order quantity exceeded"
+TEXT_BUY_LIMIT = "Buy limit exceeded"
+TEXT_SELL_LIMIT = "Sell limit exceeded"
+TEXT_LOSS = "Loss limit reached"
+TEXT_BALANCE = "Account balance is below the minimum"
+
+_MONTH_CODE = re.compile(r"[FGHJKMNQUVXZ]\d{1,2}$")
+
+
+def product_code(symbol: str) -> str:
+    """The product of a contract: ES of ESZ6."""
+    return _MONTH_CODE.sub("", symbol)
+
+
+class _Working:
+    """An account's working quantities in one contract, with its position."""
+
+    __slots__ = ("buys", "net", "sells")
+
+    def __init__(self, net: int) -> None:
+        self.net = net
+        self.buys = 0
+        self.sells = 0
+
+    @property
+    def worst(self) -> int:
+        return max(abs(self.net + self.buys), abs(self.net - self.sells), abs(self.net))
+
+
+class Risk:
+    """The checks of the risk system."""
+
+    def __init__(
+        self, terms: dict[str, AccountTerms], markets: dict[str, Market], ledger: Ledger, table: OrderTable
+    ) -> None:
+        self._terms = terms
+        self._markets = markets
+        self._ledger = ledger
+        self._table = table
+        self._warned: set[str] = set()
+
+    def refusal(self, order: NewOrder, now_ns: int) -> str:
+        """Why the account may not send this order; empty: it may."""
+        terms = self._terms.get(order.account_id)
+        market = self._markets[order.symbol]
+        if terms is not None and terms.products and not {product_code(order.symbol), order.symbol} & {*terms.products}:
+            return TEXT_PRODUCT
+        for most in (market.product.max_order_quantity, terms.max_order_quantity if terms else 0):
+            if most and order.quantity > most:
+                return TEXT_QUANTITY
+        return self._money(order.account_id, order.symbol, order.side, order.quantity, now_ns)
+
+    def modify_refusal(self, order: NewOrder, quantity: int, more: int, now_ns: int) -> str:
+        """Why a working order may not grow by ``more`` to ``quantity``; empty: it may."""
+        terms = self._terms.get(order.account_id)
+        market = self._markets[order.symbol]
+        for most in (market.product.max_order_quantity, terms.max_order_quantity if terms else 0):
+            if most and quantity > most:
+                return TEXT_QUANTITY
+        return self._money(order.account_id, order.symbol, order.side, more, now_ns) if more > 0 else ""
+
+    def margin(self, account_id: str) -> tuple[int, int]:
+        """The margin of the open positions and what working orders reserve beyond it."""
+        return self._margin(self._working(account_id))
+
+    def equity_micros(self, account_id: str) -> int:
+        """Balance and open profit."""
+        positions = self._ledger.positions(account_id)
+        unrealized = sum(p.unrealized_micros(self._markets[symbol].mark_ticks) for symbol, p in positions.items())
+        return self._ledger.balance_micros(account_id) + unrealized
+
+    def warning(self, account_id: str) -> str:
+        """The text of a margin warning when the account has just come over its share; empty otherwise."""
+        if not any(market.scale.margin_micros for market in self._markets.values()):
+            return ""
+        used, reserved = self.margin(account_id)
+        equity = self.equity_micros(account_id)
+        if (used + reserved) * 100 <= equity * WARNING_PERCENT:
+            self._warned.discard(account_id)
+            return ""
+        if account_id in self._warned:
+            return ""
+        self._warned.add(account_id)
+        share = (used + reserved) * 100 // equity if equity > 0 else 100
+        return f"Margin warning - {share} % of the account's money is used or reserved"
+
+    def _money(self, account_id: str, symbol: str, side: Side, quantity: int, now_ns: int) -> str:
+        terms = self._terms.get(account_id)
+        has_margin = any(market.scale.margin_micros for market in self._markets.values())
+        is_limited = terms is not None and bool(
+            terms.buy_limit or terms.sell_limit or terms.loss_limit or terms.min_account_balance
+        )
+        if not has_margin and not is_limited:
+            return ""
+        working = self._working(account_id)
+        before = sum(self._margin(working))
+        mine = working.setdefault(symbol, _Working(0))
+        is_buy = side is Side.BUY
+        closes = max(0, -mine.net - mine.buys if is_buy else mine.net - mine.sells)
+        if is_buy:
+            mine.buys += quantity
+        else:
+            mine.sells += quantity
+        if quantity <= closes:
+            return ""
+        if terms is not None:
+            text = self._limits(terms, working, is_buy, now_ns)
+            if text:
+                return text
+        needed = sum(self._margin(working))
+        return TEXT_MARGIN if needed > before and needed > self.equity_micros(account_id) else ""
+
+    def _limits(self, terms: AccountTerms, working: dict[str, _Working], is_buy: bool, now_ns: int) -> str:
+        long = sum(max(0, each.net + each.buys) for each in working.values())
+        short = sum(max(0, each.sells - each.net) for each in working.values())
+        if is_buy and terms.buy_limit and long > terms.buy_limit:
+            return TEXT_BUY_LIMIT
+        if not is_buy and terms.sell_limit and short > terms.sell_limit:
+            return TEXT_SELL_LIMIT
+        if terms.loss_limit or terms.min_account_balance:
+            equity = self.equity_micros(terms.account_id)
+            self._ledger.roll(now_ns)
+            lost = self._ledger.day_start_micros(terms.account_id) - equity
+            if terms.loss_limit and lost >= micros(terms.loss_limit):
+                return TEXT_LOSS
+            if terms.min_account_balance and equity < micros(terms.min_account_balance):
+                return TEXT_BALANCE
+        return ""
+
+    def _working(self, account_id: str) -> dict[str, _Working]:
+        positions = self._ledger.positions(account_id)
+        working = {symbol: _Working(position.net) for symbol, position in positions.items()}
+        for order in self._table.open_of_account.get(account_id, {}).values():
+            mine = working.setdefault(order.terms.symbol, _Working(0))
+            leaves = order.quantity - order.filled
+            if order.is_buy:
+                mine.buys += leaves
+            else:
+                mine.sells += leaves
+        return working
+
+    def _margin(self, working: dict[str, _Working]) -> tuple[int, int]:
+        used = reserved = 0
+        for symbol, each in working.items():
+            margin = self._markets[symbol].scale.margin_micros
+            used += abs(each.net) * margin
+            reserved += (each.worst - abs(each.net)) * margin
+        return used, reserved
