@@ -272,9 +272,9 @@ def _checked(config: str, *, check_strategies: bool = True) -> RunConfiguration:
         raise CredentialsError(f"{configuration.config_file}: {error}") from None
     exchange = configuration.settings.exchange
     if exchange is not None and exchange.faults is not None:
-        from nightdesk.simulator.faults.script import load_script
+        from nightdesk.simulator.faults.script import script_of
 
-        load_script(exchange.faults)
+        script_of(configuration.settings)
     return configuration
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
 from nightdesk.simulator.model import (
+    AccountTerms,
     BracketKind,
     BracketTerms,
     Condition,
@@ -143,6 +144,9 @@ def test_log_that_ends_at_any_record_is_settled_once(tmp_path: Path) -> None:
         assert path.read_bytes().count(b"\n") == settled.count(b"\n") + 1
         _assert_same(second, first)
         _assert_protected(second)
+        path.write_bytes(b"".join(lines[:size]))
+        _recovered(path, log_bytes_max=1)
+        _assert_same(_recovered(path), first)
         summary = read_summary(path)
         for account in (ACCOUNT, "SIM-2"):
             for position in second.positions(account):
@@ -174,6 +178,61 @@ def test_exits_that_were_lost_in_the_kill_are_made_at_the_start(tmp_path: Path) 
         str(int(entry) + 1): (Stage.OPEN, 3),
         str(int(entry) + 2): (Stage.TRIGGER_PENDING, 3),
     }
+
+
+@pytest.mark.parametrize("options", [{}, {"log_bytes_max": 1}])
+def test_untouched_bracket_keeps_its_ids_and_levels(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Before the entry is filled: the exits' basket ids stay reserved, a level that was moved stays moved."""
+    path = tmp_path / "exchange.log"
+    venue, log = quiet_venue(), ExchangeLog(path)
+    rebuild(log, venue)
+    entry, events = venue.submit(new_order(Side.BUY, 3, 5000.0, bracket=BOTH), NOW_NS)
+    log.append(events)
+    log.append(venue.update_bracket(ACCOUNT, entry, is_target=True, level=4, ticks=9, now_ns=NOW_NS))
+    log.close()
+    recovered = _recovered(path, **options)
+    assert int(recovered.submit(new_order(Side.BUY, 1, 4000.0), NOW_NS)[0]) == int(entry) + 3
+    add_liquidity(recovered, False, 5000.0, 3)
+    prices = {o.basket_id: (o.price, o.trigger_price) for o in recovered.orders(ACCOUNT) if o.original_basket_id}
+    assert prices == {str(int(entry) + 1): (5002.25, None), str(int(entry) + 2): (None, 4998.5)}
+
+
+@pytest.mark.parametrize("options", [{}, {"log_bytes_max": 1}])
+def test_oco_leg_follows_a_fill_that_it_had_not_seen(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The kill came between one leg's fill and the other's reduction; fills from before the link do not count."""
+    path = tmp_path / "exchange.log"
+    venue, log = quiet_venue(), ExchangeLog(path)
+    rebuild(log, venue)
+    filling, events = venue.submit(new_order(Side.BUY, 9, 5000.0), NOW_NS)
+    log.append(events)
+    log.append(add_liquidity(venue, False, 5000.0, 2))
+    other, events = venue.submit(new_order(Side.SELL, 9, 5010.0), NOW_NS)
+    log.append(events)
+    log.append(venue.link(ACCOUNT, [filling, other], NOW_NS))
+    events = add_liquidity(venue, False, 5000.0, 3)
+    log.append(events[: kinds(events).index("FILLED") + 1])
+    log.close()
+    recovered = _recovered(path, **options)
+    assert {o.basket_id: o.leaves_quantity for o in recovered.orders(ACCOUNT)} == {filling: 4, other: 6}
+
+
+@pytest.mark.parametrize("options", [{}, {"log_bytes_max": 1}])
+def test_days_loss_is_counted_over_a_restart(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The balance with which the day began is part of the state."""
+    terms = AccountTerms(ACCOUNT, 10_000.0, loss_limit=100.0)
+    path = tmp_path / "exchange.log"
+    venue, log = Venue([ES], [terms], 0.0), ExchangeLog(path)
+    rebuild(log, venue)
+    add_liquidity(venue, False, 5000.0, 1)
+    add_liquidity(venue, True, 4990.0, 1)
+    log.append(venue.submit(new_order(Side.BUY, 1, 5000.0), NOW_NS)[1])
+    log.append(venue.submit(new_order(Side.SELL, 1, 4990.0), NOW_NS)[1])
+    log.close()
+    rebuild(ExchangeLog(path), Venue([ES], [terms], 0.0), **options)
+    recovered = Venue([ES], [terms], 0.0)
+    rebuild(ExchangeLog(path), recovered)
+    events = recovered.submit(new_order(Side.BUY, 1, 4990.0), NOW_NS)[1]
+    assert "Loss limit" in order_events(events)[-1].text
 
 
 def test_held_orders_act_after_the_restart(tmp_path: Path) -> None:
@@ -234,6 +293,39 @@ def test_long_log_is_replaced_by_a_snapshot(tmp_path: Path) -> None:
     for account in (ACCOUNT, "SIM-2"):
         net = {position.symbol: position.net_quantity for position in plain.positions(account)}
         assert {symbol: summary[account].positions[symbol] for symbol in net} == net
+
+
+def test_snapshot_keeps_two_days_and_what_working_orders_need(tmp_path: Path) -> None:
+    """Dropped: finished orders of older days. Kept: a working exit's entry. No id is given out twice.
+
+    A replay that begins again goes back in time: its newest order may be of the oldest day.
+    """
+    path = tmp_path / "exchange.log"
+    venue, log = quiet_venue(), ExchangeLog(path)
+    rebuild(log, venue)
+    add_liquidity(venue, False, 5000.0, 3)
+    entry, events = venue.submit(new_order(Side.BUY, 3, bracket=BOTH, time_in_force=TimeInForce.GTC), NOW_NS)
+    log.append(events)
+    finished = []
+    for day in (3, 2, 1, 0):
+        basket_id, events = venue.submit(new_order(Side.BUY, 1, 4000.0), NOW_NS + day * 86_400 * SECOND_NS)
+        log.append(events)
+        log.append(venue.cancel(ACCOUNT, basket_id, NOW_NS + day * 86_400 * SECOND_NS))
+        finished.append(basket_id)
+    log.close()
+    _recovered(path, log_bytes_max=1)
+    recovered = _recovered(path)
+    exits = [str(int(entry) + number) for number in (1, 2)]
+    assert {order.basket_id for order in recovered.orders(ACCOUNT)} == {entry, *exits, *finished[:2]}
+    assert [b.basket_id for b in recovered.brackets(ACCOUNT)] == [entry]
+    basket_id, events = recovered.submit(new_order(Side.BUY, 1, 4000.0), NOW_NS)
+    assert int(basket_id) == int(finished[-1]) + 1
+    old = venue.order_history(ACCOUNT, finished[-1])[-2]
+    new = order_events(events)[1]
+    assert int(new.report_id) > int(old.report_id)
+    assert int(new.order.sequence_number, 36) > int(old.order.sequence_number, 36)
+    events = add_liquidity(recovered, True, 5001.0, 3)
+    assert [e.order.basket_id for e in order_events(events) if e.kind == "CANCELED"] == exits[1:]
 
 
 def test_kill_during_the_replacement_leaves_the_old_log(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_fault_is_injected_listed_and_healed() -> None:
         assert (await asyncio.to_thread(ask, folder, "heal", number=1))["text"] == "1 healed"
         assert (await asyncio.to_thread(ask, folder, "heal"))["text"] == "1 healed"
         assert (await asyncio.to_thread(ask, folder, "heal"))["text"] == "nothing was active"
-        assert (await asyncio.to_thread(ask, folder, "fault", fault="drop"))["text"] == "drop: done"
+        assert (await asyncio.to_thread(ask, folder, "fault", fault="drop"))["text"] == "drop: 1 connection struck"
         assert await client.closed() == 1006
 
     with_socket(scenario)
@@ -86,8 +86,9 @@ def test_wrong_commands_get_an_error_and_the_socket_lives_on() -> None:
             ("fault", {"fault": "dropp"}, "did you mean drop"),
             ("fault", {}, "has no fault"),
             ("fault", {"fault": "foreign_orders", "symbol": "XX"}, "'XX' is not listed here"),
-            ("fault", {"fault": "foreign_orders", "account": "XX"}, "'XX' is not here"),
+            ("fault", {"fault": "foreign_orders", "account": "XX"}, "account: 'XX' is not listed here"),
             ("fault", {"fault": "reserved_market", "symbol": "XX"}, "'XX' is not listed here"),
+            ("fault", {"fault": "wrong_positions", "symbol": "XX"}, "'XX' is not listed here"),
             ("heal", {"number": 7}, "fault 7 is not active"),
             ("heal", {"number": "7"}, "must be a whole number"),
             ("heal", {"nummer": 7}, "nummer: is not a known argument"),
@@ -171,4 +172,10 @@ def test_a_bad_script_is_complained_of_before_anything_starts() -> None:
         assert done.stderr.strip() == f"nightdesk: {place}"
         for verb in (["check"], []):
             assert run.main([*verb, "--config", file]) == 2
+        (folder / "faults.yaml").write_text(
+            "faults:\n  - mix: {seed: 1, rate_per_minute: 1, faults: [{fault: foreign_orders, account: XX}]}\n"
+        )
+        done = run_cli("simulator", "--config", file)
+        assert done.returncode == 2
+        assert ":2: faults[0].mix.faults[0].account: 'XX' is not listed here (there are " in done.stderr
         assert yaml.safe_load((folder / "faults.yaml").read_text())

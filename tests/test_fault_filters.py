@@ -240,6 +240,21 @@ def test_fills_come_first_and_an_order_without_one_is_acknowledged_after_a_while
     play(tmp_path, scenario)
 
 
+def test_markets_stay_as_the_fault_that_is_left_holds_them(tmp_path: Path) -> None:
+    """A reserved market inside a halted one does not open it when it is over; the last fault's end does."""
+
+    async def scenario(exchange: Exchange, _: ExchangeServer, __: RawClient) -> None:
+        halted = inject(exchange, "reserved_market", mode="Halted")
+        reserved = inject(exchange, "reserved_market", symbol="ESH4")
+        assert exchange.venue.mode("ESH4") == "Reserved"
+        exchange.injector.heal(reserved)
+        assert exchange.venue.mode("ESH4") == "Halted"
+        exchange.injector.heal(halted)
+        assert exchange.venue.mode("ESH4") == "Open"
+
+    play(tmp_path, scenario)
+
+
 def test_a_partial_list_lacks_frames_or_its_end(tmp_path: Path) -> None:
     """Of three images of orders one is missing; or everything is there and the end is not."""
 

@@ -92,6 +92,23 @@ def test_stops_trigger_nearest_first_and_cascade() -> None:
     assert [match.price for match in _matches(outcomes)] == [101, 102, 103]
 
 
+def test_stops_set_off_by_one_print_go_by_distance_not_by_age() -> None:
+    """One print beyond several triggers: the nearest trigger trades first, of equal triggers the older one."""
+    engine = _engine_with_last_trade(100)
+    for price in (103, 104, 105, 106):
+        engine.submit(Order(False, 1, price))
+    far, near, twin = (Order(True, 1, None, trigger=at) for at in (102, 101, 101))
+    for order in (far, near, twin):
+        engine.submit(order)
+    outcomes = engine.submit(Order(True, 1, 103))
+    assert [match.taker for match in _matches(outcomes)[1:]] == [near, twin, far]
+    sells = [Order(False, 1, None, trigger=at) for at in (98, 99)]
+    for order in sells:
+        engine.submit(order)
+    outcomes = engine.submit(Order(False, 1, 97)) + engine.submit(Order(True, 1, 97))
+    assert [outcome.order for outcome in outcomes if isinstance(outcome, Triggered)] == sells[::-1]
+
+
 def test_wrong_side_stop_is_refused() -> None:
     """A buy stop at or below the last trade, a sell stop at or above it, would trigger at once."""
     engine = _engine_with_last_trade(100)
@@ -129,6 +146,34 @@ def test_restored_orders_that_cross_wait_for_release() -> None:
     engine.restore(sell)
     assert engine.asks.best is None
     assert _matches(engine.release()) == [Matched(buy, sell, 101, 2)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 9), st.integers(95, 105)), max_size=20))
+def test_opening_trades_the_most_at_one_price(orders: list[tuple[bool, int, int]]) -> None:
+    """Most quantity, then least left over, then nearest to the last trade, then lowest; the book opens uncrossed."""
+    engine = MatchingEngine()
+    engine.last_price = 100
+    engine.is_matching = False
+    for is_buy, quantity, price in orders:
+        assert not engine.submit(Order(is_buy, quantity, price))
+
+    def volumes(at: int) -> tuple[int, int]:
+        bought = sum(quantity for is_buy, quantity, price in orders if is_buy and price >= at)
+        return bought, sum(quantity for is_buy, quantity, price in orders if not is_buy and price <= at)
+
+    most = max((min(volumes(price)) for _, _, price in orders), default=0)
+    found = [price for _, _, price in orders if min(volumes(price)) == most]
+    left = min((abs(volumes(price)[0] - volumes(price)[1]) for price in found), default=0)
+    found = [price for price in found if abs(volumes(price)[0] - volumes(price)[1]) == left]
+    matches = _matches(outcomes := engine.uncross())
+    assert sum(match.quantity for match in matches) == most
+    if most:
+        opening = min(found, key=lambda price: (abs(price - 100), price))
+        assert {match.price for match in matches} == {opening}
+        assert [outcome for outcome in outcomes if isinstance(outcome, Printed)] == [Printed(opening, most, None)]
+    best = engine.best()
+    assert best.bid is None or best.ask is None or best.bid < best.ask
 
 
 @dataclass

@@ -100,6 +100,15 @@ def test_canceled_entry_leaves_the_exits_of_what_was_filled() -> None:
     assert _after(unfilled, 1) not in {order.basket_id for order in venue.orders(ACCOUNT)}
 
 
+def test_exits_are_counted_from_the_rounded_average_price() -> None:
+    """A market entry over five levels: the average of 1.66 ticks above 5000.00 counts as 2."""
+    venue = booked_venue()
+    terms = BracketTerms(BracketKind.TARGET_ONLY, 41, 4)
+    entry, _ = venue.submit(_bracket(9 + 10 + 10 + 10 + 2, terms=terms), NOW_NS)
+    assert _state(venue, entry).average_price == 5000.0 + 0.25 * (10 + 20 + 30 + 8) / 41
+    assert _state(venue, _after(entry, 1)).price == 5001.5
+
+
 def test_exit_that_a_client_cancels_leaves_the_other() -> None:
     """Canceling the target is no fill: the position keeps its stop."""
     venue = booked_venue()
@@ -109,7 +118,7 @@ def test_exit_that_a_client_cancels_leaves_the_other() -> None:
 
 
 def test_stop_trails_and_breaks_even() -> None:
-    """At two ticks of profit the stop moves to one tick above the entry, at four it follows six ticks behind."""
+    """At two ticks of profit the stop moves to one tick above the entry, at four it follows two ticks behind."""
     venue = booked_venue()
     terms = BracketTerms(
         BracketKind.STOP_ONLY,
@@ -125,7 +134,11 @@ def test_stop_trails_and_breaks_even() -> None:
     assert _state(venue, stop).trigger_price == 4999.5
     add_liquidity(venue, True, 5000.5, 7 + 10 + 1)
     assert _state(venue, stop).trigger_price == 5000.25
-    add_liquidity(venue, True, 5001.25, 9 + 10 + 10 + 1)
+    add_liquidity(venue, True, 5000.75, 9 + 1)
+    assert _state(venue, stop).trigger_price == 5000.25
+    add_liquidity(venue, True, 5001.0, 9 + 1)
+    assert _state(venue, stop).trigger_price == 5000.5
+    add_liquidity(venue, True, 5001.25, 9 + 1)
     assert _state(venue, stop).trigger_price == 5000.75
     add_liquidity(venue, False, 5001.25, 1)
     assert _state(venue, stop).trigger_price == 5000.75
@@ -179,6 +192,16 @@ def test_levels_change_before_the_fill_and_fail_after_it() -> None:
     assert kinds(events) == ["MODIFY_FAILED(F)"]
     assert order_events(events)[0].text == "The bracket order management system rejected request"
     assert _state(venue, _after(entry, 1)).price == 5001.75
+
+
+def test_level_fails_from_the_first_partial_fill_on() -> None:
+    """The exits work already: they are changed themselves."""
+    venue = booked_venue()
+    entry, _ = venue.submit(_bracket(2, 4999.75), NOW_NS)
+    add_liquidity(venue, False, 4999.75, 11)
+    events = venue.update_bracket(ACCOUNT, entry, is_target=False, level=6, ticks=8, now_ns=NOW_NS)
+    assert kinds(events) == ["MODIFY_FAILED"]
+    assert venue.brackets(ACCOUNT)[0].stop_ticks == 6
 
 
 def test_exits_are_refused_without_a_subscription() -> None:

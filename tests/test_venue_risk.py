@@ -87,6 +87,15 @@ def test_loss_limit_leaves_only_orders_that_reduce() -> None:
     assert not _text(venue, Side.SELL, 1, 5010.0, now_ns=NOW_NS + DAY_NS)
 
 
+def test_loss_that_equals_the_limit_is_enough() -> None:
+    """One tick and one commission, to the cent."""
+    for limit, is_refused in ((14.75, True), (14.76, False)):
+        venue = _venue(loss_limit=limit)
+        assert not _text(venue, Side.BUY, 1)
+        add_liquidity(venue, False, 4999.75, 1)
+        assert bool(_text(venue, Side.BUY, 1, 4990.0)) is is_refused
+
+
 def test_minimum_balance_leaves_only_orders_that_reduce() -> None:
     """Balance and open profit together."""
     venue = _venue(min_account_balance=9_900.0)
@@ -134,3 +143,20 @@ def test_brackets_exits_are_not_checked() -> None:
     _, events = venue.submit(new_order(Side.BUY, 9, bracket=bracket), NOW_NS)
     assert "COMPLETED(FA)" not in kinds(events)
     assert venue.account(ACCOUNT).margin_reserved == 0.0
+
+
+def test_exits_that_end_together_count_once() -> None:
+    """OCO legs on one side count with the largest, a bracket's exits with what their entry still holds."""
+    venue = _venue(margin=1_000.0, sell_limit=1)
+    bracket = BracketTerms(BracketKind.TARGET_AND_STOP, 6, 8, 6, 8)
+    assert "FILLED" in kinds(venue.submit(new_order(Side.BUY, 6, bracket=bracket), NOW_NS)[1])
+    assert not _text(venue, Side.SELL, 1, 5010.0)
+    assert "Sell limit" in _text(venue, Side.SELL, 1, 5010.0)
+    assert venue.account(ACCOUNT).margin_reserved == 0.0
+    partial = _venue(sell_limit=1)
+    partial.submit(new_order(Side.BUY, 5, bracket=BracketTerms(BracketKind.TARGET_AND_STOP, 2, 8, 3, 8)), NOW_NS)
+    assert not _text(partial, Side.SELL, 1, 5010.0)
+    assert "Sell limit" in _text(partial, Side.SELL, 1, 5010.0)
+    other = _venue(margin=1_000.0)
+    other.submit_oco([new_order(Side.SELL, 8, 5010.0), new_order(Side.SELL, 7, 5012.0)], NOW_NS)
+    assert other.account(ACCOUNT).margin_reserved == 8_000.0

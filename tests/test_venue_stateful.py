@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-pytest.register_assert_rewrite("tests.exchange_machine")
+pytest.register_assert_rewrite("tests.exchange_machine", "tests.exchange_comparison")
 
 from tests.exchange_machine import ExchangeMachine  # noqa: E402  (its assertions are to be explained like a test's)
 

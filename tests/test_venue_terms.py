@@ -127,6 +127,20 @@ def test_condition_can_be_replaced_while_it_waits() -> None:
     assert kinds(events) == ["MODIFY_FAILED"]
 
 
+def test_replaced_condition_may_look_at_another_contract() -> None:
+    """One that this contract's price meets already lets the order go at once."""
+    nq = Product("NQZ6", "CME", 0.25, 20.0, 0.0)
+    venue = Venue([ES, nq], [ACCOUNT], 1e6)
+    for is_buy in (False, True):
+        add_liquidity(venue, is_buy, 5000.0, 1)
+    never = IfTouched("NQZ6", "CME", Condition.GREATER, PriceField.TRADE, 1.0)
+    basket_id, _ = venue.submit(new_order(Side.BUY, 1, 100.0, symbol="NQZ6", if_touched=never), NOW_NS)
+    met = IfTouched(ES.symbol, "CME", Condition.EQUAL, PriceField.TRADE, 5000.0)
+    fields: dict[str, Any] = {"quantity": 1, "price": 100.0, "trigger_price": None, "order_type": None}
+    events = venue.modify(ACCOUNT, basket_id, **fields, now_ns=NOW_NS, if_touched=met)
+    assert kinds(events)[:3] == ["MODIFIED", "TRIGGERED", "OPENED"]
+
+
 def test_trailing_stop_follows_and_never_turns_back() -> None:
     """A sell stop three ticks behind the last trade rises with it, stays when it falls, and triggers."""
     venue = booked_venue()
@@ -138,6 +152,20 @@ def test_trailing_stop_follows_and_never_turns_back() -> None:
     assert _state(venue, basket_id).trigger_price == 4999.5
     assert "MODIFIED" not in kinds(add_liquidity(venue, False, 5000.25, 1))
     assert "TRIGGERED" in kinds(add_liquidity(venue, False, 4999.5, 30))
+
+
+def test_trailing_stop_limit_takes_its_limit_along() -> None:
+    """Trigger and limit move by the same ticks; a distance of 0 in a modify ends the trailing."""
+    venue = booked_venue()
+    order = _stop(Side.SELL, 4999.25, trail_by_ticks=3, order_type=OrderType.STOP_LIMIT, price=4999.0)
+    basket_id, _ = venue.submit(order, NOW_NS)
+    add_liquidity(venue, True, 5000.25, 10)
+    state = _state(venue, basket_id)
+    assert (state.trigger_price, state.price) == (4999.5, 4999.25)
+    fields: dict[str, Any] = {"price": 4999.25, "trigger_price": 4999.5, "order_type": None, "now_ns": NOW_NS}
+    venue.modify(ACCOUNT, basket_id, quantity=1, trail_by_ticks=0, **fields)
+    add_liquidity(venue, True, 5000.5, 20)
+    assert _state(venue, basket_id).trigger_price == 4999.5
 
 
 def test_trailing_stop_without_a_price_to_follow_is_rejected() -> None:
@@ -182,6 +210,17 @@ def test_account_meets_itself_as_the_policy_says(policy: SelfMatch, expected: li
         assert "self match" in _state(venue, gone).text
         other = new_order(Side.BUY if gone == new else Side.SELL, 2, 5000.0, account_id="SIM-2")
         assert "FILLED" in kinds(venue.submit(other, NOW_NS)[1])
+
+
+@pytest.mark.parametrize(("policy", "is_filled"), [(SelfMatch.ALLOW, True), (SelfMatch.CANCEL_RESTING, False)])
+def test_fill_or_kill_counts_own_orders_only_where_they_may_trade(policy: SelfMatch, is_filled: bool) -> None:
+    """All or nothing is decided before anything is canceled: the account's own resting order stays."""
+    venue = quiet_venue(self_match=policy)
+    own, _ = venue.submit(new_order(Side.SELL, 2, 5000.0), NOW_NS)
+    add_liquidity(venue, False, 5000.0, 2)
+    killed, _ = venue.submit(new_order(Side.BUY, 3, 5000.0, time_in_force=TimeInForce.FOK), NOW_NS)
+    assert _state(venue, killed).completion == ("F" if is_filled else "C")
+    assert _state(venue, own).completion == ("F" if is_filled else None)
 
 
 def test_rest_of_a_market_order_becomes_a_limit_order() -> None:
@@ -245,6 +284,16 @@ def test_closed_market_takes_cancels_only_and_ends_day_orders() -> None:
     with pytest.raises(VenueRefusal, match="no mode"):
         venue.set_mode(ES.symbol, "Sideways", "", "", NOW_NS)
     assert venue.mode(ES.symbol) == "Closed"
+
+
+def test_close_of_one_market_leaves_the_others_alone() -> None:
+    """Modes and the end of DAY orders belong to one contract."""
+    nq = Product("NQZ6", "CME", 0.25, 20.0, 0.0)
+    venue = Venue([ES, nq], [ACCOUNT], 1e6)
+    kept, _ = venue.submit(new_order(Side.BUY, 1, 100.0, symbol="NQZ6"), NOW_NS)
+    venue.set_mode(ES.symbol, "Closed", "", "20231114", NOW_NS)
+    assert _state(venue, kept).stage is Stage.OPEN
+    assert kinds(venue.submit(new_order(Side.SELL, 1, 100.0, symbol="NQZ6"), NOW_NS)[1])[2] == "FILLED"
 
 
 def test_histories_and_dates_tell_an_orders_whole_life() -> None:

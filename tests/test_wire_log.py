@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import LogCapture
 
 from nightdesk.clocks import ManualClock
 from nightdesk.errors import ConfigurationError, JournalError
@@ -182,10 +183,12 @@ def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
         list(read_records(path))
 
 
-def test_a_full_disk_ends_the_record_with_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_ends_the_record_with_one_error(tmp_path: Path) -> None:
     """Nobody else is concerned; what was not written is counted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    log, _ = wire_log(tmp_path)
+    told = LogCapture()
+    logger = structlog.wrap_logger(None, processors=[told])
+    log = WireLog(tmp_path, limit_bytes=MIB, clock=ManualClock(START_NS), logger=logger)
     log.sent(tick(1), 1)
     log.flush()
     # The rest of this process's tests may write as much as they like.
@@ -199,9 +202,8 @@ def test_a_full_disk_ends_the_record_with_one_error(tmp_path: Path, capsys: pyte
     log.close()
     assert log.is_stopped
     assert (log.records, log.missed) == (2, 100)
-    output = capsys.readouterr().out
-    assert output.count("exchange_wire_log_stopped") == 1
-    assert output.count("exchange_wire_log_incomplete") == 1
+    events = [entry["event"] for entry in told.entries]
+    assert events == ["exchange_wire_log_stopped", "exchange_wire_log_incomplete"]
     assert [each.message.trade_size for each in WireLogReader(tmp_path).sent(150)] == [1]
 
 

@@ -17,7 +17,7 @@ from nightdesk.settings.secrets import resolve_secret
 from nightdesk.simulator.engine import Exchange, ExchangeSetup
 from nightdesk.simulator.faults.commands import CommandSocket
 from nightdesk.simulator.faults.plan import Plan
-from nightdesk.simulator.faults.script import Script, load_script
+from nightdesk.simulator.faults.script import Script, script_of
 from nightdesk.simulator.flows.flow import make_flow
 from nightdesk.simulator.model import AccountTerms, Product
 from nightdesk.simulator.plants.bars import BarStore
@@ -186,8 +186,7 @@ async def listening(
     on_listening: Callable[[ExchangeEndpoint], None] | None = None,
 ) -> "AsyncIterator[ExchangeServer]":
     """Run the exchange of a configuration; its endpoint file exists while it listens."""
-    faults = _exchange_settings(run).faults
-    script = load_script(faults) if faults is not None else ()
+    script = script_of(run.settings)
     _make_folders(run)
     certificates = load_or_create(run.state_dir)
     exchange, exchange_log = assemble(run, clock=clock, logger=logger)

@@ -277,12 +277,17 @@ async def observe(name: str) -> Seen:
             on_listening=found.append,
         ):
             observer = Observer(name, run, found[0])
-            logging.getLogger("rithmic").addHandler(observer.handler)
+            library = logging.getLogger("rithmic")
+            # Nightdesk's own adapter switches the library's log off for the whole process; this client is as it ships.
+            before = library.level
+            library.setLevel(logging.WARNING)
+            library.addHandler(observer.handler)
             try:
                 seen = await _scenario(observer, fault, CASES[name])
             finally:
                 await observer.close()
-                logging.getLogger("rithmic").removeHandler(observer.handler)
+                library.removeHandler(observer.handler)
+                library.setLevel(before)
         tag = f"{observer._suffix}-2"
         orders = WireLogReader(run.state_dir).received(NEW_ORDER)
         seen.received = sum(each.message.user_tag == tag for each in orders)

@@ -63,10 +63,11 @@ class CommandSocket:
 
     def _fault(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         fault = fault_of_command(arguments)
+        meant = len(self._exchange.injector.meant(fault))
         number = self._exchange.injector.inject(fault, "command")
         name = name_of(type(fault))
         if not isinstance(fault, Lasting):
-            text = f"{name}: done"
+            text = f"{name}: {meant} connection{'' if meant == 1 else 's'} struck"
         elif fault.for_s is None:
             text = f"{name} is active; end it with: heal {number}"
         else:

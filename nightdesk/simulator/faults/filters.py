@@ -144,6 +144,7 @@ class Delaying(ChosenFrames):
             delay_s = self.fault.delay_s
         else:
             delay_s = self.fault.latency_s + self.fault.jitter_s * self.random.random()
+        self.note(f"held back for {delay_s:.3f} s", template_id)
         due_s = self.now_s() + delay_s
         if self._held:
             due_s = max(due_s, self._held[-1][0])
@@ -254,6 +255,7 @@ class Cutting(FrameFilter):
         if not self._is_cut and not self.is_over and self.applies():
             self._is_cut = True
             direction = self.fault.direction
+            self.note(f"cut ({direction})", None)
             self.session.outlet.cut(reading=direction != "out", writing=direction != "in")
 
     def end(self) -> None:
@@ -280,8 +282,10 @@ class SlowReading(FrameFilter):
         self._over.set()
 
     async def incoming(self, template_id: int | None, payload: bytes) -> bool:
+        pause_s = min(READ_PAUSE_S_MAX, len(payload) / self.fault.bytes_per_s)
+        self.note(f"nothing read for {pause_s:.3f} s", template_id)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(READ_PAUSE_S_MAX, len(payload) / self.fault.bytes_per_s)):
+            async with asyncio.timeout(pause_s):
                 await self._over.wait()
         return True
 
@@ -292,8 +296,9 @@ class Trickling(FrameFilter):
     fault: Trickle
 
     def look(self) -> None:
-        if not self.is_over and self.applies():
+        if not self.is_over and self.applies() and self.session.outlet.bytes_per_s != self.fault.bytes_per_s:
             self.session.outlet.bytes_per_s = self.fault.bytes_per_s
+            self.note(f"slowed to {self.fault.bytes_per_s:g} bytes/s", None)
 
     def end(self) -> None:
         super().end()

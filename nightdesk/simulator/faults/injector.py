@@ -12,7 +12,7 @@ from nightdesk.errors import ConfigurationError
 from nightdesk.simulator.faults.chain import Chain
 from nightdesk.simulator.faults.filters import FILTERS, FrameFilter, matches
 from nightdesk.simulator.faults.rewrites import REWRITES
-from nightdesk.simulator.faults.script import parameters_of
+from nightdesk.simulator.faults.script import Names, parameters_of, stranger
 from nightdesk.simulator.faults.spec import Fault, Lasting, name_of
 from nightdesk.simulator.faults.world import STRIKES, WORLDS, World
 from nightdesk.simulator.wire.session import Session
@@ -90,19 +90,34 @@ class Injector:
 
     def inject(self, fault: Fault, origin: str) -> int:
         """Begin a fault; its number. Raises ``ConfigurationError`` for one that cannot be."""
+        found = stranger(fault, self._names)
+        if found is not None:
+            raise ConfigurationError(f"{name_of(type(fault))}: {': '.join(found)}")
         if isinstance(fault, Lasting) and len(self._active) >= ACTIVE_MAX:
             raise ConfigurationError(f"{ACTIVE_MAX} faults are active already; heal one first")
         number = self._injected + 1
         strike = STRIKES.get(type(fault))
         if strike is not None:
             self._injected = number
-            meant = [session for session in self._connected if matches(fault.target, session)]
+            meant = self.meant(fault)
             self._log("begins", number, fault, origin=origin, connections=sorted(each.outlet.number for each in meant))
             for session in meant:
                 strike(session)
         elif isinstance(fault, Lasting):
             self._begin(number, fault, origin)
         return number
+
+    def meant(self, fault: Fault) -> list[Session]:
+        """The connections that a fault strikes at this moment."""
+        return [session for session in self._connected if matches(fault.target, session)]
+
+    @property
+    def _names(self) -> Names:
+        exchange = self._exchange
+        return Names(
+            symbol=[product.symbol for product in exchange.catalog.products],
+            account=[account for user in exchange.users.values() for account in user.accounts],
+        )
 
     def heal(self, number: int | None = None) -> int:
         """End a fault, or all; how many. Raises ``ConfigurationError`` where there is no such fault."""

@@ -212,7 +212,10 @@ class Skewing(FrameFilter):
             elif value is not None and not isinstance(value, int):
                 value[:] = [_shifted(each, self.fault.offset_s) for each in value]
                 is_changed = is_changed or bool(value)
-        self.pass_on(_frame_of(template_id, message) if is_changed else frame)
+        if is_changed:
+            self.note(f"shifted by {self.fault.offset_s} s", template_id)
+            frame = _frame_of(template_id, message)
+        self.pass_on(frame)
 
 
 def _shifted(second: int, offset_s: int) -> int:

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nightdesk.errors import ConfigurationError
+from nightdesk.settings.exchange import DEFAULT_ACCOUNTS
+from nightdesk.settings.models import Settings
 from nightdesk.settings.yaml_source import KeyPath, YamlSource, dotted
 from nightdesk.simulator.faults.spec import FAULTS, Fault, Lasting, Mix, OnFrames, When
 
@@ -41,6 +43,13 @@ class MixStep(NamedTuple):
 Script = Sequence[Step | MixStep]
 
 
+class Names(NamedTuple):
+    """What this exchange has of the things that a fault may name, by the parameter that names them."""
+
+    symbol: Sequence[str]
+    account: Sequence[str]
+
+
 class _BadValueError(Exception):
     """What is wrong, and where below the mapping that was looked at."""
 
@@ -50,8 +59,11 @@ class _BadValueError(Exception):
         self.text = text
 
 
-def load_script(path: str | Path) -> Script:
-    """Read and check a script; raises ``ConfigurationError`` with file, line, key and mend."""
+def load_script(path: str | Path, names: Names | None = None) -> Script:
+    """Read and check a script; raises ``ConfigurationError`` with file, line, key and mend.
+
+    ``names``: the contracts and accounts that there are; without it they are not checked.
+    """
     if not os.path.lexists(path):
         raise ConfigurationError(f"{path}:1: file: not found; set exchange.faults to a script, or remove the key")
     source = YamlSource(Path(path), os.environ)
@@ -67,7 +79,7 @@ def load_script(path: str | Path) -> Script:
     found: list[Step | MixStep] = []
     for index, step in enumerate(steps):
         try:
-            found.append(_step(step))
+            found.append(_listed(_step(step), names))
         except _BadValueError as error:
             raise source.error(("faults", index, *error.path), error.text) from None
     return found
@@ -91,6 +103,40 @@ def fault_of_command(arguments: Mapping[str, object]) -> Fault:
     except _BadValueError as error:
         where = f"{dotted(error.path)}: " if error.path else ""
         raise ConfigurationError(f"{str(arguments.get('fault'))[:40]}: {where}{error.text}") from None
+
+
+def script_of(settings: Settings) -> Script:
+    """The script of a configuration, checked against its contracts and accounts; empty without one."""
+    exchange = settings.exchange
+    if exchange is None or exchange.faults is None:
+        return ()
+    accounts = [account for user in exchange.users for account in user.accounts]
+    names = Names([each.symbol for each in settings.instruments], accounts or DEFAULT_ACCOUNTS)
+    return load_script(exchange.faults, names)
+
+
+def stranger(fault: Fault, names: Names) -> tuple[str, str] | None:
+    """The parameter that names what this exchange does not have, and what is wrong; None: there is none."""
+    for key, listed in names._asdict().items():
+        given = getattr(fault, key, None)
+        if given is not None and given not in listed:
+            return key, f"{given!r} is not listed here (there are {', '.join(listed)})"
+    return None
+
+
+def _listed(step: Step | MixStep, names: Names | None) -> Step | MixStep:
+    if names is None:
+        return step
+    faults: Iterable[tuple[KeyPath, str | Fault]] = (
+        [((), step.fault)]
+        if isinstance(step, Step)
+        else [(("mix", "faults", index), each) for index, each in enumerate(step.faults)]
+    )
+    for path, fault in faults:
+        found = stranger(fault, names) if isinstance(fault, Fault) else None
+        if found is not None:
+            raise _BadValueError((*path, found[0]), found[1])
+    return step
 
 
 def _scalar(key: str, text: str) -> Any:

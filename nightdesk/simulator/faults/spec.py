@@ -193,7 +193,7 @@ class Maintenance(Lasting):
 
 
 class ReservedMarket(Lasting):
-    """The market is reserved: orders are rejected until it opens again."""
+    """The market does not trade: reserved, limit orders wait and market orders are rejected; else only cancels go."""
 
     fault: Literal["reserved_market"]
     symbol: Text | None = None

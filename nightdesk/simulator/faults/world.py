@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nightdesk.errors import ConfigurationError
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
 from nightdesk.simulator.faults.spec import (
     Drop,
@@ -59,7 +58,7 @@ class World:
         self.over = over
 
     def begin(self) -> None:
-        """Raises ``ConfigurationError`` for what this exchange does not have."""
+        """The fault begins; what it names is there."""
 
     def end(self) -> None:
         """The fault is over."""
@@ -69,39 +68,51 @@ class World:
 
 
 class Mode(World):
-    """A market, or all of them, in another mode until the end."""
+    """Markets in another mode until the end."""
 
-    fault: ReservedMarket
+    reason = "fault"
 
-    def __init__(self, exchange: "Exchange", fault: ReservedMarket, over: Callable[[], None]) -> None:
-        super().__init__(exchange, fault, over)
-        listed = [product.symbol for product in exchange.catalog.products]
-        if fault.symbol is not None and fault.symbol not in listed:
-            raise ConfigurationError(f"symbol: {fault.symbol!r} is not listed here (there are {', '.join(listed)})")
-        self._symbols = listed if fault.symbol is None else [fault.symbol]
+    @property
+    def mode(self) -> str:
+        """The mode that the markets have meanwhile."""
+        mode: str = self.fault.mode
+        return mode
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """The contracts that are meant."""
+        return self.listed if self.fault.symbol is None else [self.fault.symbol]
+
+    @property
+    def listed(self) -> Sequence[str]:
+        """All contracts."""
+        return [product.symbol for product in self.exchange.catalog.products]
 
     def begin(self) -> None:
-        self.exchange.set_mode(self._symbols, self.fault.mode, "fault")
+        self.exchange.set_mode(self.symbols, self.mode, self.reason)
 
     def end(self) -> None:
-        self.exchange.set_mode(self._symbols, OPEN, "fault is over")
+        # Another fault may hold the market still: then it is that one's.
+        others = [active.world for active in self.exchange.injector.active if isinstance(active.world, Mode)]
+        for symbol in self.symbols:
+            mode = next((other.mode for other in reversed(others) if symbol in other.symbols), OPEN)
+            self.exchange.set_mode([symbol], mode, f"{self.reason} is over")
 
 
-class Break(World):
+class Break(Mode):
     """The daily break: closed markets, no sessions."""
 
-    fault: Maintenance
+    reason = "maintenance"
+    mode = CLOSED
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        return self.listed
 
     def begin(self) -> None:
-        self.exchange.set_mode(self._symbols(), CLOSED, "maintenance")
+        super().begin()
         for session in list(self.exchange.sessions):
             _ENDS[self.fault.how](session)
-
-    def end(self) -> None:
-        self.exchange.set_mode(self._symbols(), OPEN, "maintenance is over")
-
-    def _symbols(self) -> Sequence[str]:
-        return [product.symbol for product in self.exchange.catalog.products]
 
 
 class Foreign(World):
@@ -114,10 +125,6 @@ class Foreign(World):
         accounts = [account for user in exchange.users.values() for account in user.accounts]
         self._account_id = fault.account or accounts[0]
         products = {product.symbol: product for product in exchange.catalog.products}
-        if self._account_id not in accounts:
-            raise ConfigurationError(f"account: {self._account_id!r} is not here (there are {', '.join(accounts)})")
-        if fault.symbol is not None and fault.symbol not in products:
-            raise ConfigurationError(f"symbol: {fault.symbol!r} is not listed here (there are {', '.join(products)})")
         self._product = products[fault.symbol] if fault.symbol is not None else next(iter(products.values()))
         self._left = fault.count
         self._timer: asyncio.TimerHandle | None = None

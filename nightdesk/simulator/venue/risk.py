@@ -1,13 +1,16 @@
 """The risk system: what an account may do with its money, its limits and its permissions. Money in micro-dollars.
 
 Working orders count with their worst case: per contract, the position if every working buy is filled or the position
-if every working sell is. Orders that can only make a position smaller pass every limit on money and position.
+if every working sell is. Of OCO legs on one side the largest counts, of a bracket's exits what their entry still holds.
+Orders that can only make a position smaller pass every limit on money and position.
 """
 
 import re
+from collections.abc import Iterable
 
 from nightdesk.messages.enums import Side
 from nightdesk.simulator.model import AccountTerms, NewOrder
+from nightdesk.simulator.venue.client_order import ClientOrder
 from nightdesk.simulator.venue.ledger import Ledger, micros
 from nightdesk.simulator.venue.market import Market
 from nightdesk.simulator.venue.order_table import OrderTable
@@ -41,6 +44,12 @@ class _Working:
         self.buys = 0
         self.sells = 0
 
+    def add(self, is_buy: bool, quantity: int) -> None:
+        if is_buy:
+            self.buys += quantity
+        else:
+            self.sells += quantity
+
     @property
     def worst(self) -> int:
         return max(abs(self.net + self.buys), abs(self.net - self.sells), abs(self.net))
@@ -58,8 +67,8 @@ class Risk:
         self._table = table
         self._warned: set[str] = set()
 
-    def refusal(self, order: NewOrder, now_ns: int) -> str:
-        """Why the account may not send this order; empty: it may."""
+    def refusal(self, order: NewOrder, now_ns: int, linked_ids: tuple[str, ...] = ()) -> str:
+        """Why the account may not send this order, a leg of ``linked_ids``; empty: it may."""
         terms = self._terms.get(order.account_id)
         market = self._markets[order.symbol]
         if terms is not None and terms.products and not {product_code(order.symbol), order.symbol} & {*terms.products}:
@@ -67,7 +76,12 @@ class Risk:
         for most in (market.product.max_order_quantity, terms.max_order_quantity if terms else 0):
             if most and order.quantity > most:
                 return TEXT_QUANTITY
-        return self._money(order.account_id, order.symbol, order.side, order.quantity, now_ns)
+        more = order.quantity
+        if linked_ids:
+            legs = [leg for leg in self._open(order.account_id) if leg.linked_ids == linked_ids]
+            same = [leg for leg in legs if (leg.terms.symbol, leg.terms.side) == (order.symbol, order.side)]
+            more -= min(more, max((leg.quantity - leg.filled for leg in same), default=0))
+        return self._money(order.account_id, order.symbol, order.side, more, now_ns)
 
     def modify_refusal(self, order: NewOrder, quantity: int, more: int, now_ns: int) -> str:
         """Why a working order may not grow by ``more`` to ``quantity``; empty: it may."""
@@ -116,10 +130,7 @@ class Risk:
         mine = working.setdefault(symbol, _Working(0))
         is_buy = side is Side.BUY
         closes = max(0, -mine.net - mine.buys if is_buy else mine.net - mine.sells)
-        if is_buy:
-            mine.buys += quantity
-        else:
-            mine.sells += quantity
+        mine.add(is_buy, quantity)
         if quantity <= closes:
             return ""
         if terms is not None:
@@ -146,16 +157,34 @@ class Risk:
                 return TEXT_BALANCE
         return ""
 
+    def _open(self, account_id: str) -> Iterable[ClientOrder]:
+        return self._table.open_of_account.get(account_id, {}).values()
+
     def _working(self, account_id: str) -> dict[str, _Working]:
         positions = self._ledger.positions(account_id)
         working = {symbol: _Working(position.net) for symbol, position in positions.items()}
-        for order in self._table.open_of_account.get(account_id, {}).values():
-            mine = working.setdefault(order.terms.symbol, _Working(0))
+        largest: dict[tuple[str, bool, tuple[str, ...]], int] = {}
+        exits: dict[str, list[ClientOrder]] = {}
+        for order in self._open(account_id):
+            symbol = order.terms.symbol
             leaves = order.quantity - order.filled
-            if order.is_buy:
-                mine.buys += leaves
-            else:
-                mine.sells += leaves
+            working.setdefault(symbol, _Working(0))
+            if order.entry_id:
+                exits.setdefault(order.entry_id, []).append(order)
+                continue
+            if order.linked_ids:
+                # What one leg fills the others lose: only what is more than another's is added.
+                key = (symbol, order.is_buy, order.linked_ids)
+                known = largest.get(key, 0)
+                largest[key] = max(leaves, known)
+                leaves = largest[key] - known
+            working[symbol].add(order.is_buy, leaves)
+        for entry_id, legs in exits.items():
+            entry = self._table.orders.get(entry_id)
+            leaves = sum(leg.quantity - leg.filled for leg in legs)
+            if entry is not None:
+                leaves = min(leaves, entry.filled - sum(leg.filled for leg in legs))
+            working[legs[0].terms.symbol].add(legs[0].is_buy, leaves)
         return working
 
     def _margin(self, working: dict[str, _Working]) -> tuple[int, int]:

@@ -76,6 +76,8 @@ def _kept(orders: dict[str, ClientOrder]) -> dict[str, ClientOrder]:
     for order in orders.values():
         if order.completion is None or utc_date(order.ts_last_ns) in days:
             needed |= {order.basket_id, order.entry_id, *order.linked_ids}
+    # Most orders have no entry.
+    needed.discard("")
     for order in orders.values():
         # The exits of a kept entry tell how much of it is closed.
         if order.entry_id in needed:

@@ -353,7 +353,7 @@ class Venue(VenueReads):
         return client, ticks
 
     def _admit(self, client: ClientOrder, ticks: Ticks, now_ns: int, events: list[VenueEvent]) -> None:
-        text = ticks.text or self._risk.refusal(client.terms, now_ns)
+        text = ticks.text or self._risk.refusal(client.terms, now_ns, client.linked_ids)
         if ticks.is_exchange:
             self._floor.reject(client, EXCHANGE_TEXT + text, now_ns, events)
         elif text:
