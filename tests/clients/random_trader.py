@@ -20,6 +20,9 @@ TICK = 0.25
 FILL = 5
 AT_ONCE = 8
 """Limit orders that rest at the same time, at the most."""
+NET_MAX = 40
+"""From this position on new orders are against it."""
+EXITS_MAX = 20
 PLANTS = [SysInfraType.ORDER_PLANT, SysInfraType.TICKER_PLANT, SysInfraType.PNL_PLANT]
 
 
@@ -32,6 +35,7 @@ class Trader:
         self.price = 0.0
         self.ticks = 0
         self.orders = 0
+        self.net = 0
         self.done = {"market": 0, "limit": 0, "modify": 0, "cancel": 0, "refused": 0}
         self.fills: list[list[Any]] = []
         self.resting: list[SimpleNamespace] = []
@@ -45,6 +49,7 @@ class Trader:
     async def _notified(self, told: Any) -> None:
         if told.notify_type == FILL and not told.is_snapshot:
             side = TransactionType.Name(told.transaction_type)
+            self.net += told.fill_size if side == "BUY" else -told.fill_size
             self.fills.append([told.fill_id, told.basket_id, side, told.fill_price, told.fill_size])
 
     def _near(self) -> float:
@@ -65,6 +70,8 @@ class Trader:
         self.orders += 1
         quantity = self.rng.randint(1, 5)
         side = self.rng.choice([TransactionType.BUY, TransactionType.SELL])
+        if abs(self.net) > NET_MAX:
+            side = TransactionType.SELL if self.net > 0 else TransactionType.BUY
         answers: list[Any] = await self.client.submit_order(
             f"t{self.orders}", **ES, qty=quantity, transaction_type=side, order_type=order_type, **terms
         )
@@ -90,6 +97,19 @@ class Trader:
         order = self.resting.pop(self.rng.randrange(len(self.resting)))
         return list(await self.client.cancel_order(basket_id=order.basket_id, account_id=order.account_id))
 
+    async def leave(self) -> dict[str, Any]:
+        """Close the position; what a market order cannot get within its protection rests, and is tried again.
+
+        Answers come in order: with that of a cancel every fill before it is here as well, and none comes after it.
+        """
+        for _ in range(EXITS_MAX):
+            await self.client.cancel_all_orders()
+            account = await self.account()
+            if not account["net"]:
+                return account
+            await self.client.exit_position(**ES)
+        raise RuntimeError("the position cannot be closed")
+
     async def account(self) -> dict[str, Any]:
         """Position and balance as the exchange tells them."""
         positions = await self.client.list_positions()
@@ -111,13 +131,10 @@ async def main(url: str, ca_file: str, seed: str) -> None:
             await trader.act()
         else:
             await asyncio.sleep(0.01)
-    # Answers come in order: with that of the last request every fill before it is here as well.
     await client.cancel_all_orders()
-    await client.list_orders()
     seen = {"open": await trader.account(), "fills_until_then": len(trader.fills)}
-    await client.exit_position(**ES)
-    await client.list_orders()
-    seen |= {"flat": await trader.account(), "fills": trader.fills, "ticks": trader.ticks, "done": trader.done}
+    flat = await trader.leave()
+    seen |= {"flat": flat, "fills": trader.fills, "ticks": trader.ticks, "done": trader.done}
     print(json.dumps(seen), flush=True)
     # While ticks come, the library's disconnect may wait for ever: asyncio.wait_for can swallow a cancellation.
     os._exit(0)
