@@ -22,6 +22,7 @@ from structlog.typing import FilteringBoundLogger
 
 from nightdesk.clocks import SystemClock
 from nightdesk.console import render
+from nightdesk.console.calendar import calendar_verb
 from nightdesk.console.durations import seconds_of
 from nightdesk.console.exchange import EXCHANGE_COMMANDS
 from nightdesk.console.summary import RunSummary
@@ -64,6 +65,7 @@ app = typer.Typer(
 )
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
+app.command("calendar")(calendar_verb(SystemClock()))
 simulator_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(simulator_app, name="simulator")
 for _name, _command in EXCHANGE_COMMANDS.items():

@@ -6,8 +6,10 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from nightdesk.clocks import Clock
+from actors.market_time import market_time_of
+from nightdesk.clocks import Clock, MarketTime
 from nightdesk.messages import Alert, ChildId, Message, Severity
+from nightdesk.settings.runtime import RunConfiguration
 
 ALERTS_PER_SECOND_MAX = 20
 """Alerts of one actor that are passed on within one second; what is over is counted and summed up in one alert."""
@@ -43,7 +45,9 @@ class Context:
         log: FilteringBoundLogger,
         post: Callable[[ChildId, Message], None],
         end: Callable[[BaseException], None],
+        market_time: MarketTime | None = None,
     ) -> None:
+        """``market_time`` is chosen by ``config``, a ``RunConfiguration``, where it is not given."""
         self.child_id = child_id
         self.incarnation = incarnation
         self.config = config
@@ -51,10 +55,18 @@ class Context:
         self.log = log
         self._post = post
         self._end = end
+        self._market_time = market_time
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alert_second = -1
         self._alerts_in_second = 0
         self._alerts_suppressed = 0
+
+    @property
+    def market_time(self) -> MarketTime:
+        """The market's clock: for whatever the market's own time decides (docs/market-time.md)."""
+        if self._market_time is None:
+            self._market_time = market_time_of(RunConfiguration.from_json(self.config), self.clock)
+        return self._market_time
 
     def tell(self, destination: ChildId, message: Message) -> None:
         """Send mail along the supervision tree; for lifecycle, control and alerts, never for ticks or orders.

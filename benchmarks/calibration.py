@@ -47,7 +47,7 @@ def table(recorded: Tape, simulated: list[Tape]) -> str:
     above = 0
     for name, value in real.items():
         error = ours[name] / value - 1.0
-        is_above = abs(error) > ERROR_MAX
+        is_above = not abs(error) <= ERROR_MAX  # also of what is no number
         above += is_above
         mark = "**" if is_above else ""
         lines.append(f"| {name} | {value:.3g} | {ours[name]:.3g} | {mark}{error:+.1%}{mark} |")

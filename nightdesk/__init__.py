@@ -36,11 +36,16 @@ if TYPE_CHECKING:
     from nightdesk.messages import TradeTick as TradeTick
     from nightdesk.trading.host_api import InstrumentTerms as InstrumentTerms
     from nightdesk.trading.host_api import OrderTerms as OrderTerms
+    from nightdesk.trading.sessions import Break as Break
+    from nightdesk.trading.sessions import MarketPhase as MarketPhase
     from nightdesk.trading.strategy import Strategy as Strategy
     from nightdesk.trading.strategy import StrategyParameters as StrategyParameters
+    from nightdesk.trading.strategy_sessions import SessionInfo as SessionInfo
 
 _HOME = {
     "nightdesk.trading.strategy": ("Strategy", "StrategyParameters"),
+    "nightdesk.trading.strategy_sessions": ("SessionInfo",),
+    "nightdesk.trading.sessions": ("Break", "MarketPhase"),
     "nightdesk.trading.host_api": ("InstrumentTerms", "OrderTerms"),
     "nightdesk.errors": ("LaneError", "StrategyError"),
     "nightdesk.messages": (

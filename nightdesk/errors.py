@@ -25,6 +25,15 @@ class JournalError(NightdeskError):
     exit_code = 4
 
 
+class CalendarError(NightdeskError):
+    """A calendar does not know a time or a product: name another calendar, or compile a longer one."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what}; {mend}")
+
+
 class InvariantError(NightdeskError):
     """A rule that guards money does not hold: a defect of ours. The actor ends and its supervisor restarts it."""
 

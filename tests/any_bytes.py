@@ -166,11 +166,12 @@ def valid(template_id: int, rng: random.Random, **fixed: Any) -> bytes:
         left_out |= _EXITS_LEFT_OUT.get(kind, set())
         fixed = {"bracket_type": kind, **fixed}
     legs = rng.choice((2, 2, 3))
+    levels = rng.choice((1, 1, 2)) if kind else 1
     fields: dict[str, Any] = {}
     for field in CLASSES[template_id].DESCRIPTOR.fields:
         if field.name == "template_id" or field.name in left_out:
             continue
-        count = legs if template_id == 328 else 1
+        count = legs if template_id == 328 else levels
         values = [_plausible(field, rng) for _ in range(count)]
         fields[field.name] = values if field.is_repeated else values[0]
     if fields and rng.random() < 0.1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from actors.base import Body, Context, Finished, IgnoreStart
 from nightdesk.errors import CredentialsError
 from nightdesk.messages import Alert, ChildId, Message, QueryStatus, Severity, StopSystem, StrategyStatus
+from tests.support import wait_until_async
 
 
 class Quiet(Body):
@@ -125,7 +126,10 @@ class Answers(Body):
 
 
 class Asks(Body):
-    """Sends the messages that its configuration names, one after the other, and logs what comes back."""
+    """Sends the messages that its configuration names, one after the other, and logs what comes back.
+
+    Where the configuration names a file as ``begin``, it waits until that is there.
+    """
 
     async def start(self) -> None:
         self.context.spawn(self._ask(), name="ask")
@@ -133,7 +137,10 @@ class Asks(Body):
     async def _ask(self) -> None:
         from nightdesk.messages import decode
 
-        for step in json.loads(self.context.config)["script"]:
+        content = json.loads(self.context.config)
+        if content["begin"]:
+            await wait_until_async(Path(content["begin"]).exists)
+        for step in content["script"]:
             await asyncio.sleep(step["after_s"])
             self.context.tell(ChildId(step["to"]), decode(bytes.fromhex(step["message"])))
 

@@ -1,15 +1,16 @@
-"""The venue and the naive exchange side by side: hypothesis gives both the same commands and compares everything."""
+"""Rules: hypothesis gives the venue and the naive exchange the same flow and the same clients' orders."""
 
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import rule
 
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
-from nightdesk.simulator.model import NewOrder, OrderHappened, PriceField
+from nightdesk.simulator.model import Condition, IfTouched, NewOrder, OrderHappened, PriceField
 from nightdesk.simulator.venue.book import Order
-from tests.exchange_comparison import ACCOUNTS, MIDDLE, PRODUCT, SECOND_NS, ComparedExchanges, price_of, terms_of
-from tests.naive_exchange import PRICED, STOPS, TOUCHES, NaiveBracket, NaiveOrder
+from tests.exchange_comparison import ComparedExchanges
+from tests.exchange_world import ACCOUNTS, MIDDLE, SECOND_NS, Contract, Watched, terms_of
+from tests.naive_orders import PRICED, STOPS, TOUCHES, NaiveBracket, NaiveCondition, NaiveOrder
 
 accounts = st.sampled_from(ACCOUNTS)
 sides = st.booleans()
@@ -20,29 +21,39 @@ picks = st.integers(0, 10_000)
 plain_kinds = st.sampled_from(["LIMIT", "LIMIT", "LIMIT", "MARKET", "STOP_MARKET", "STOP_LIMIT", *TOUCHES])
 in_force = st.sampled_from(["DAY", "DAY", "GTC", "IOC", "FOK"])
 distances = st.integers(1, 6)
+places = st.sampled_from([0, 0, 0, 1])
+"""Which contract; the first one where there is one alone."""
 
 
-class ExchangeMachine(ComparedExchanges):
-    """One contract, two accounts, anonymous orders; every rule is one command to both exchanges."""
+class OrderRules(ComparedExchanges):
+    """Accounts' and anonymous orders; every rule is one command to both exchanges."""
 
     # Anonymous orders.
 
-    @rule(is_buy=sides, quantity=quantities, price=prices, is_market=st.sampled_from([False, False, False, True]))
-    def flow_adds(self, is_buy: bool, quantity: int, price: int, is_market: bool) -> None:
-        self._add(is_buy, quantity, None if is_market else price)
+    @rule(
+        place=places,
+        is_buy=sides,
+        quantity=quantities,
+        price=prices,
+        is_market=st.sampled_from([False, False, False, True]),
+    )
+    def flow_adds(self, place: int, is_buy: bool, quantity: int, price: int, is_market: bool) -> None:
+        self._add(self._contract(place), is_buy, quantity, None if is_market else price)
 
     @rule(pick=picks)
     def flow_withdraws(self, pick: int) -> None:
         resting = [o for o in self.naive.orders if o.account == "" and o.state == "OPEN"]
         if resting:
             chosen = resting[pick % len(resting)]
-            self.engine.cancel(self.anonymous[str(chosen.identity)])
-            self._take(self.venue.step(PRODUCT.symbol, [], self._now()))
+            contract = self._contract_of(chosen)
+            contract.engine.cancel(self.anonymous[str(chosen.identity)])
+            self._take(self.venue.step(contract.product.symbol, [], self._now()))
             self.naive.cancel(chosen, self.now_s)
 
     # Clients' orders.
 
     @rule(
+        place=places,
         account=accounts,
         is_buy=sides,
         kind=plain_kinds,
@@ -54,13 +65,10 @@ class ExchangeMachine(ComparedExchanges):
         cancel_s=st.sampled_from([0, 0, 0, 5]),
     )
     def client_sends(self, **terms: Any) -> None:
-        order, request = self._pair(**terms)
-        basket_id, events = self.venue.submit(request, self._now())
-        assert basket_id == str(order.identity)
-        self._take(events)
-        self.naive.submit(order, self.now_s)
+        self.client_sends_with(terms)
 
     @rule(
+        place=places,
         account=accounts,
         is_buy=sides,
         kind=st.sampled_from(STOPS),
@@ -75,6 +83,7 @@ class ExchangeMachine(ComparedExchanges):
         self.client_sends_with(terms if has_trigger else {**terms, "trigger": None})
 
     @rule(
+        place=places,
         account=accounts,
         is_buy=sides,
         kind=st.sampled_from(["LIMIT", "LIMIT", "MARKET", "STOP_MARKET"]),
@@ -83,6 +92,7 @@ class ExchangeMachine(ComparedExchanges):
         trigger=prices,
         profit=st.tuples(st.integers(0, 9), distances),
         stop=st.tuples(st.integers(0, 9), distances),
+        times=st.tuples(st.sampled_from([0, 0, 0, 2]), st.sampled_from([0, 0, 0, 3]), st.sampled_from([0, 0, 0, 2])),
         trail_trigger=st.sampled_from([0, 0, 1, 3]),
         even=st.sampled_from([(0, 0), (0, 2), (1, 3)]),
         by_last=st.booleans(),
@@ -93,6 +103,7 @@ class ExchangeMachine(ComparedExchanges):
         *,
         profit: tuple[int, int],
         stop: tuple[int, int],
+        times: tuple[int, int, int],
         trail_trigger: int,
         even: tuple[int, int],
         by_last: bool,
@@ -109,19 +120,29 @@ class ExchangeMachine(ComparedExchanges):
             by_last,
             *even,
             market_on_reject,
+            {role: self.now_s + after for role, after in zip(("TARGET", "STOP"), times[:2], strict=True) if after},
+            times[2],
         )
         if not bracket.roles:
             bracket.stop_quantity = quantity
         self.client_sends_with({**terms, "bracket": bracket})
 
     @rule(
-        legs=st.lists(st.tuples(sides, plain_kinds, quantities, prices, prices), min_size=2, max_size=3),
+        legs=st.lists(st.tuples(places, sides, plain_kinds, quantities, prices, prices), min_size=2, max_size=3),
         account=accounts,
     )
-    def client_sends_oco(self, legs: list[tuple[bool, str, int, int, int]], account: str) -> None:
+    def client_sends_oco(self, legs: list[tuple[int, bool, str, int, int, int]], account: str) -> None:
         pairs = [
-            self._pair(account=account, is_buy=is_buy, kind=kind, quantity=quantity, limit=limit, trigger=trigger)
-            for is_buy, kind, quantity, limit, trigger in legs
+            self._pair(
+                place=place,
+                account=account,
+                is_buy=is_buy,
+                kind=kind,
+                quantity=quantity,
+                limit=limit,
+                trigger=trigger,
+            )
+            for place, is_buy, kind, quantity, limit, trigger in legs
         ]
         ids, events = self.venue.submit_oco([request for _, request in pairs], self._now())
         assert ids == [str(order.identity) for order, _ in pairs]
@@ -173,7 +194,7 @@ class ExchangeMachine(ComparedExchanges):
         if resting:
             order = resting[pick % len(resting)]
             limit = order.limit or 0
-            self._add(order.is_buy, 1, limit)
+            self._add(self._contract_of(order), order.is_buy, 1, limit)
             self._modify(order, max(1, order.quantity + change), limit, order.trigger or limit, None)
 
     @rule(seconds=st.integers(1, 4))
@@ -182,55 +203,84 @@ class ExchangeMachine(ComparedExchanges):
         self._take(self.venue.advance(self._now()))
         self.naive.advance(self.now_s)
 
-    # Watching and restarting.
+    # Watching.
 
-    @precondition(lambda self: self.watched is None)
-    @rule()
-    def somebody_watches(self) -> None:
-        self.venue.watch_depth(PRODUCT.symbol, True)
-        self.watched = {order.exchange_order_id: order for order in self.venue.book_orders(PRODUCT.symbol)}
-        self.levels = {(level.side, level.price): level for level in self.venue.book(PRODUCT.symbol)}
-        self.sequence = self.venue.book_sequence(PRODUCT.symbol)
-
-    @precondition(lambda self: self.watched is not None)
-    @rule()
-    def nobody_watches(self) -> None:
-        self.venue.watch_depth(PRODUCT.symbol, False)
-        self.watched = None
+    @rule(place=places)
+    def somebody_watches(self, place: int) -> None:
+        contract = self._contract(place)
+        symbol = contract.product.symbol
+        if contract.watched is not None:
+            self.venue.watch_depth(symbol, False)
+            contract.watched = None
+            return
+        self.venue.watch_depth(symbol, True)
+        contract.watched = Watched(
+            {order.exchange_order_id: order for order in self._book(contract)},
+            {(level.side, level.price): level for level in self.venue.book(symbol)},
+            self.venue.book_sequence(symbol),
+        )
 
     # What the rules share.
 
-    def _add(self, is_buy: bool, quantity: int, limit: int | None) -> None:
+    def _contract(self, place: int) -> Contract:
+        return self.contracts[min(place, len(self.contracts) - 1)]
+
+    def _add(self, contract: Contract, is_buy: bool, quantity: int, limit: int | None) -> None:
         order = Order(is_buy, quantity, limit)
         name = f"anonymous {len(self.anonymous)}"
         self.anonymous[name] = order
-        self._take(self.venue.step(PRODUCT.symbol, self.engine.submit(order), self._now()))
+        self._take(self.venue.step(contract.product.symbol, contract.engine.submit(order), self._now()))
         kind = "MARKET" if limit is None else "LIMIT"
-        self.naive.submit(NaiveOrder(name, "", is_buy, kind, quantity, limit), self.now_s)
+        self.naive.submit(NaiveOrder(name, contract.naive, "", is_buy, kind, quantity, limit), self.now_s)
 
-    def _modify(self, order: NaiveOrder, quantity: int, limit: int, trigger: int, kind: str | None) -> None:
+    def _modify(
+        self,
+        order: NaiveOrder,
+        quantity: int,
+        limit: int,
+        trigger: int,
+        kind: str | None,
+        condition: NaiveCondition | None = None,
+    ) -> None:
+        price = self._contract_of(order).price
         events = self.venue.modify(
             order.account,
             str(order.identity),
             quantity=quantity,
-            price=price_of(limit),
-            trigger_price=price_of(trigger),
+            price=price(limit),
+            trigger_price=price(trigger),
             order_type=OrderType(kind) if kind else None,
             now_ns=self._now(),
+            if_touched=self._if_touched(condition),
         )
         self._take(events)
-        is_taken = self.naive.modify(order, quantity, limit, trigger, kind, self.now_s)
+        is_taken = self.naive.modify(order, quantity, limit, trigger, kind, self.now_s, condition)
         first = next(event for event in events if isinstance(event, OrderHappened))
         assert (first.kind == "MODIFIED") is is_taken
 
     def client_sends_with(self, terms: dict[str, Any]) -> None:
         order, request = self._pair(**terms)
-        self._take(self.venue.submit(request, self._now())[1])
+        basket_id, events = self.venue.submit(request, self._now())
+        assert basket_id == str(order.identity)
+        self._take(events)
         self.naive.submit(order, self.now_s)
+
+    def _if_touched(self, condition: NaiveCondition | None) -> IfTouched | None:
+        if condition is None:
+            return None
+        contract = next(each for each in self.contracts if each.naive is condition.market)
+        return IfTouched(
+            contract.product.symbol,
+            contract.product.exchange,
+            Condition(condition.comparison),
+            PriceField(condition.what),
+            contract.price(condition.at) or 0.0,
+        )
 
     def _pair(
         self,
         *,
+        place: int,
         account: str,
         is_buy: bool,
         kind: str,
@@ -243,12 +293,15 @@ class ExchangeMachine(ComparedExchanges):
         trail: int = 0,
         trail_by: str = "TRADE",
         bracket: NaiveBracket | None = None,
+        condition: NaiveCondition | None = None,
     ) -> tuple[NaiveOrder, NewOrder]:
         """The same order for both."""
+        contract = self._contract(place)
         if kind in STOPS:
             tif = "GTC" if tif == "GTC" else "DAY"
         naive = NaiveOrder(
             self.naive.take_id(bracket),
+            contract.naive,
             account,
             is_buy,
             kind,
@@ -261,23 +314,25 @@ class ExchangeMachine(ComparedExchanges):
             self.now_s + release_s if release_s else None,
             self.now_s + cancel_s if cancel_s else None,
             bracket,
+            condition,
         )
         request = NewOrder(
             account_id=account,
             user="user",
             user_tag="",
-            symbol=PRODUCT.symbol,
-            exchange=PRODUCT.exchange,
+            symbol=contract.product.symbol,
+            exchange=contract.product.exchange,
             side=Side.BUY if is_buy else Side.SELL,
             order_type=OrderType(kind),
             quantity=quantity,
-            price=price_of(naive.limit),
-            trigger_price=price_of(naive.trigger),
+            price=contract.price(naive.limit),
+            trigger_price=contract.price(naive.trigger),
             time_in_force=TimeInForce(tif),
             trail_by_ticks=trail,
             trail_by=PriceField(trail_by),
             release_at_ns=self._now() + release_s * SECOND_NS if release_s else None,
             cancel_after_s=cancel_s,
+            if_touched=self._if_touched(condition),
             bracket=terms_of(bracket) if bracket else None,
         )
         return naive, request

@@ -92,6 +92,8 @@ class FakeGateway:
             await connection.send(frame(19, rp_code=["0"], ssboe=1))
         elif request.template_id == 12:
             await connection.send(frame(13, rp_code=["0"], **echoed))
+        elif request.template_id == 100:
+            await connection.send(frame(101, rp_code=["0"], **echoed))
 
 
 def account_answers(gateway: FakeGateway, account_id: str = "SIM-1") -> None:

@@ -3,7 +3,7 @@
 import structlog
 
 from actors.base import Context
-from nightdesk.clocks import Clock, ManualClock
+from nightdesk.clocks import Clock, ManualClock, ManualTime, MarketTime
 from nightdesk.messages import Alert, ChildId, Message
 
 
@@ -11,7 +11,7 @@ class FakeContext(Context):
     """A context without a process: it keeps what the body says instead of sending it.
 
     ``told`` has every (destination, message) that is no alert, ``alerts`` every alert, ``crashed`` the first error that
-    ended the actor. ``spawn`` really creates tasks.
+    ended the actor. ``spawn`` really creates tasks. Market time follows the clock unless it is given.
     """
 
     def __init__(
@@ -21,18 +21,21 @@ class FakeContext(Context):
         clock: Clock | None = None,
         *,
         incarnation: int = 1,
+        market_time: MarketTime | None = None,
     ) -> None:
         self.told: list[tuple[ChildId, Message]] = []
         self.alerts: list[Alert] = []
         self.crashed: BaseException | None = None
+        clock = clock if clock is not None else ManualClock()
         super().__init__(
             child_id=ChildId(child_id),
             incarnation=incarnation,
             config=config,
-            clock=clock if clock is not None else ManualClock(),
+            clock=clock,
             log=structlog.get_logger().bind(child_id=child_id),
             post=self._keep,
             end=self._keep_error,
+            market_time=market_time if market_time is not None else ManualTime(clock),
         )
 
     def of(self, kind: type[Message]) -> list[Message]:

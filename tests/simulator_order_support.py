@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ IDS_AND_TIMES = {
     "cor_sequence_number", "cancelled_id", "cancelled_time", "cancelled_date", "modify_id", "modified_time",
     "modified_date", "trigger_id", "user_tag",
 }  # fmt: skip
-"""Compared for presence only."""
+"""Compared for presence, and with each other."""
+
+REPORT_IDS = {"confirmed_id", "fill_id", "cancelled_id", "modify_id", "trigger_id"}
+TAG = "tag-1"
+HAS_NEW_SEQUENCE = {351: {2, 5, 8, 11, 14, 15}, 352: {2, 3}}
+"""Notify types that follow a modify or a cancel, by template: these give the order another sequence number."""
 
 WHO = {
     "fcm_id": "Nightdesk-FCM", "ib_id": "Nightdesk-IB", "user_id": "trader", "account_id": "SIM-1", "symbol": "ESH4",
@@ -45,11 +51,35 @@ def fields_of(message: Any) -> dict[str, Any]:
     return {field.name: list(value) if field.is_repeated else value for field, value in message.ListFields()}
 
 
+def assert_ids_fit(fields: dict[str, Any]) -> None:
+    """Times and dates as text are those of the frame, in UTC; ids are numbers; sequence numbers belong together."""
+    moment = datetime.fromtimestamp(fields.get("ssboe", 0), UTC)
+    for name, value in fields.items():
+        if name.endswith(("_time", "_date")):
+            assert value == moment.strftime("%H:%M:%S" if name.endswith("_time") else "%Y%m%d"), name
+        elif name in REPORT_IDS:
+            assert value.isdecimal(), name
+    assert fields.get("exchange_order_id", fields.get("basket_id")) == fields.get("basket_id")
+    assert fields.get("user_tag", TAG) == TAG
+    first = fields.get("orig_sequence_number")
+    assert fields.get("cor_sequence_number") == first
+    if first is not None and fields["notify_type"] not in HAS_NEW_SEQUENCE[fields["template_id"]]:
+        assert fields["sequence_number"] == first
+
+
 def assert_fields(message: Any, values: dict[str, Any], present: set[str]) -> None:
-    """Exactly these values and, beside them, exactly these ids and times are on the wire."""
+    """Exactly these values and, beside them, exactly these ids and times are on the wire, which fit each other."""
     fields = fields_of(message)
-    assert {name: value for name, value in fields.items() if name not in IDS_AND_TIMES} == values
-    assert {name for name in fields if name in IDS_AND_TIMES} == present
+    assert_ids_fit(fields)
+    found = {name: value for name, value in fields.items() if name not in IDS_AND_TIMES}
+    wrong = {
+        name: (found.get(name), values.get(name))
+        for name in found | values
+        if name not in found or name not in values or found[name] != values[name]
+    }
+    assert not wrong, f"template {fields['template_id']}, field: (on the wire, expected): {wrong}"
+    ids = {name for name in fields if name in IDS_AND_TIMES}
+    assert ids == present, f"only on the wire {ids - present}, only expected {present - ids}"
 
 
 @asynccontextmanager
@@ -67,7 +97,7 @@ async def order_client(folder: Path, *, subscribed: bool = True) -> AsyncIterato
 def order(**changed: Any) -> dict[str, Any]:
     """The fields of a market order to buy one contract, with changes."""
     fields = {"quantity": 1, "transaction_type": 1, "duration": 1, "price_type": MARKET, "manual_or_auto": 1}
-    return ACCOUNT | ES | fields | {"trade_route": "simulator", "user_tag": "tag-1"} | changed
+    return ACCOUNT | ES | fields | {"trade_route": "simulator", "user_tag": TAG} | changed
 
 
 async def receive_all(client: RawClient, count: int) -> list[tuple[int, int | None, Any]]:

@@ -13,7 +13,7 @@ import psutil
 
 from nightdesk.messages import ChildId
 from supervisors.spec import ROOT, ChildSpec, SupervisorSpec, branch, pack
-from tests.support import wait_until
+from tests.support import PATIENCE_S, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -72,7 +72,9 @@ class SmallSystem:
             found = [line for line in found if line["event"] == event]
         return found if child_id is None else [line for line in found if line["child_id"] == child_id]
 
-    def wait_for(self, event: str, child_id: str | None = None, *, count: int = 1, timeout_s: float = 10.0) -> None:
+    def wait_for(
+        self, event: str, child_id: str | None = None, *, count: int = 1, timeout_s: float = PATIENCE_S
+    ) -> None:
         """Wait until the log has that many lines of the event."""
         wait_until(lambda: len(self.lines(event, child_id)) >= count, timeout_s)
 
@@ -87,7 +89,7 @@ class SmallSystem:
         started = [line for line in self.lines() if line["event"] in ("child_started", "child_restarted")]
         return {line["child_id"]: line["pid"] for line in started}
 
-    def wait_ended(self, timeout_s: float = 12.0) -> int:
+    def wait_ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for the runner's end; its exit code."""
         return self.process.wait(timeout_s)
 

@@ -3,7 +3,8 @@
 ``python -m pytest -p tests.template_counts --template-counts counts.json``; the counts are printed as a table by
 ``python -m nightdesk.simulator.wire.coverage counts.json``. Counted is what exchanges of this process take and send,
 whoever the client is; exchanges in processes of their own are not. A test that sends more different requests than
-``SWEEP_TEMPLATES_MAX`` is a sweep over everything, proves little of a single template, and is left out.
+``SWEEP_TEMPLATES_MAX`` is a sweep over everything, proves little of a single template, and is left out. Where workers
+share the run, each of them hands over what it counted, and the sum is written.
 """
 
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ from nightdesk.simulator.wire.session import Session
 from nightdesk.simulator.wire.templates import decode
 
 SWEEP_TEMPLATES_MAX = 40
+HANDED_OVER = "template_counts"
+"""The key of a worker's counts in what it leaves to the run."""
 
 
 class _Counter:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, config: pytest.Config, path: Path) -> None:
+        self.config = config
         self.path = path
         self.counts = TemplateCounts()
         self.taken: set[int] = set()
@@ -50,13 +54,32 @@ class _Counter:
         result = yield
         if self.taken and len(self.taken) <= SWEEP_TEMPLATES_MAX:
             self.counts.tests += 1
-            for seen, totals in ((self.taken, self.counts.taken), (self.sent, self.counts.sent)):
-                for template_id in seen:
-                    totals[template_id] = totals.get(template_id, 0) + 1
+            _add(self.counts.taken, dict.fromkeys(self.taken, 1))
+            _add(self.counts.sent, dict.fromkeys(self.sent, 1))
         return result
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker is done. One that died left nothing, and the run has failed for that."""
+        handed_over = getattr(node, "workeroutput", {}).get(HANDED_OVER)
+        if handed_over is not None:
+            found = msgspec.json.decode(handed_over, type=TemplateCounts)
+            self.counts.tests += found.tests
+            _add(self.counts.taken, found.taken)
+            _add(self.counts.sent, found.sent)
+
     def pytest_sessionfinish(self) -> None:
-        self.path.write_bytes(msgspec.json.encode(self.counts))
+        encoded = msgspec.json.encode(self.counts)
+        left: dict[str, object] | None = getattr(self.config, "workeroutput", None)
+        if left is None:
+            self.path.write_bytes(encoded)
+        else:
+            left[HANDED_OVER] = encoded
+
+
+def _add(totals: dict[int, int], found: dict[int, int]) -> None:
+    for template_id, count in found.items():
+        totals[template_id] = totals.get(template_id, 0) + count
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,6 +91,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Nothing is counted without the option."""
     path = config.getoption("--template-counts")
     if path is not None:
-        counter = _Counter(path)
+        counter = _Counter(config, path)
         counter.install()
         config.pluginmanager.register(counter)

@@ -114,5 +114,37 @@ def test_unknown_symbol_has_no_history() -> None:
         store.watch(ES.symbol, BarUnit.SECOND, 0)
 
 
+def test_watching_a_bar_does_not_build_the_history_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar that has begun is put together from its own seconds; those of the other watched bars stay as they are."""
+    store = BarStore()
+    for second in range(2_000):
+        store.add(_trade(second, 10.0))
+    looked_at: list[int] = []
+    start_of = bars.start_of
+
+    def counting(second: int, unit: BarUnit, period: int) -> int:
+        looked_at.append(second)
+        return start_of(second, unit, period)
+
+    monkeypatch.setattr(bars, "start_of", counting)
+    for period in range(1, 61):
+        store.watch(ES.symbol, BarUnit.SECOND, period)
+    assert len(looked_at) < 4_000
+    closed = store.advance((START_S + 10_000) * 10**9)
+    assert [bar.period for bar in closed] == list(range(1, 61))
+    assert all(bar.volume == bar.trades == 2_000 - max(bar.ts_start_s - START_S, 0) for bar in closed)
+
+
+def test_bars_of_a_moment_are_not_changed_by_what_follows() -> None:
+    """They are made later, in another thread, while the market goes on."""
+    store = BarStore()
+    store.add(_trade(0, 10.0))
+    store.add(_trade(60, 10.0))
+    make = store.bars_as_now(ES.symbol, BarUnit.MINUTE, 1, 0, 2**40)
+    store.add(_trade(61, 10.0))
+    store.add(_trade(120, 10.0))
+    assert [bar.volume for bar in make()] == [1, 1]
+
+
 def _trade(second: int, price: float, quantity: int = 1, aggressor: AggressorSide = AggressorSide.BUY) -> Traded:
     return Traded(ES.symbol, ES.exchange, price, quantity, aggressor, (START_S + second) * 10**9, 0, 0.0)

@@ -114,9 +114,10 @@ def test_repeating_timer_that_was_jumped_over_fires_once() -> None:
     timers.set("a", 10, now_ns=100, repeat=True)
     timers.set("b", 5, now_ns=100, repeat=False)
     assert timers.due_ns == 105
-    assert timers.pop_due(104) == []
-    assert timers.pop_due(199) == ["b", "a"]
+    assert timers.pop_next(104) is None
+    assert [timers.pop_next(199) for _ in range(3)] == ["b", "a", None]
     assert timers.due_ns == 200
+    assert [timers.pop_next(225, together=False) for _ in range(4)] == ["a", "a", "a", None]
     timers.cancel("a")
     assert timers.due_ns is None
 

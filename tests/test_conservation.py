@@ -79,8 +79,8 @@ def _conserved(folder: Path, seed: int, is_over: Callable[[RunningExchange], boo
         net, balance = _books(fills)
         told = seen[name]
         assert told["net"] == net, name
-        # A balance on the half of a cent may be rounded either way.
-        assert abs(Fraction(told["balance"]) - balance) <= CENT * Fraction(501, 1000), (name, float(balance))
+        # Worth and open profit are each rounded to a cent.
+        assert abs(Fraction(told["balance"]) - balance) <= CENT * Fraction(1001, 1000), (name, float(balance))
     assert logged.positions["ESH4"] == 0
     # Without a position money is no matter of method: what came in less what went out, and nothing is rounded.
     cash = sum(

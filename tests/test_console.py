@@ -27,6 +27,18 @@ STATUS: dict[str, Any] = {
     "mode": "sim",
     "trading_state": "ACTIVE",
     "uptime_s": 3725.0,
+    "market": [
+        {
+            "calendar": "cme_equity",
+            "symbols": ["ESZ6", "MESZ6"],
+            "now_ns": 1_795_903_200_000_000_000,
+            "phase": "closed",
+            "pause": "weekend",
+            "trade_date": 20261130,
+            "next_open_ns": 1_795_993_200_000_000_000,
+            "next_event": {"kind": "pre_open", "ts_ns": 1_795_989_600_000_000_000},
+        }
+    ],
     "children": [
         {
             "id": child_id,

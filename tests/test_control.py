@@ -238,9 +238,14 @@ def test_status_has_the_shape_that_is_promised(folder: Path) -> None:
     async def scene(_: System, folder: Path) -> None:
         status = (await ask(folder, "status"))["result"]
         assert list(status) == [
-            "mode", "trading_state", "uptime_s", "children", "plants", "strategies", "positions", "orders",
+            "mode", "trading_state", "uptime_s", "market", "children", "plants", "strategies", "positions", "orders",
         ]  # fmt: skip
         assert (status["mode"], status["trading_state"], status["uptime_s"]) == ("sim", "ACTIVE", 42.0)
+        (market,) = status["market"]
+        assert (market["calendar"], market["symbols"]) == ("cme_equity", ["ESZ6"])
+        assert set(market) == {
+            "calendar", "symbols", "now_ns", "phase", "pause", "trade_date", "next_open_ns", "next_event",
+        }  # fmt: skip
         assert [child["id"] for child in status["children"]] == [
             "services", "services/control", "services/alerts/log", "exchange",
             "plants", "plants/order", "plants/pnl", "plants/ticker", "plants/history",

@@ -68,7 +68,7 @@ def test_a_fault_is_injected_listed_and_healed() -> None:
         parameters = {"target": {"plant": "order"}, "for_s": 60.0, "latency_s": 0.1}
         assert listed["active"][0]["parameters"] == parameters
         assert listed["connections"] == [{"number": 1, "user": "trader", "plant": "order"}]
-        assert len(listed["known"]) == 21
+        assert len(listed["known"]) == 22
         assert (await asyncio.to_thread(ask, folder, "heal", number=1))["text"] == "1 healed"
         assert (await asyncio.to_thread(ask, folder, "heal"))["text"] == "1 healed"
         assert (await asyncio.to_thread(ask, folder, "heal"))["text"] == "nothing was active"
@@ -142,19 +142,30 @@ def test_the_command_line_reaches_an_exchange_that_runs_alone(capfd: pytest.Capt
             assert run.main(["simulator", "faults", "--config", file]) == 0
             assert run.main(["simulator", "heal", "--config", file]) == 0
             assert "3 healed" in capfd.readouterr().out
+            words = ["simulator", "fault", "mix", "--seed", "5", "--for", "1m", "--set", "rate_per_minute=0.1"]
+            assert run.main([*words, "--config", file]) == 0
+            assert "mix is active for 60 s as number 4" in capfd.readouterr().out
+            assert run.main(["simulator", "heal", "4", "--config", file]) == 0
             assert run.main(["simulator", "fault", "nonsense", "--config", file]) == 2
+            assert run.main(["simulator", "fault", "mix", "--config", file]) == 2
+            assert run.main(["simulator", "fault", "drop", "--seed", "1", "--config", file]) == 2
             assert run.main(["simulator", "fault", "drop", "--set", "x", "--config", file]) == 2
             assert run.main(["simulator", "fault", "drop", "--set", "plant=1", "--plant", "pnl", "--config", file]) == 2
             assert run.main(["simulator", "fault", "drop", "--for", "soon", "--config", file]) == 2
             complaints = capfd.readouterr().err.splitlines()
-            assert len(complaints) == 4
-            assert complaints[3].startswith("nightdesk: --for: expected a time")
-            simulator.wait_for("exchange_fault_ends", count=3)
+            assert len(complaints) == 6
+            assert complaints[1] == "nightdesk: mix: seed: is missing; add it with a value"
+            assert complaints[2].startswith("nightdesk: drop: seed: is not a known key")
+            assert complaints[5].startswith("nightdesk: --for: expected a time")
+            simulator.wait_for("exchange_fault_ends", count=4)
             assert simulator.stop() == 0
             assert run.main(["simulator", "log", "--config", file]) == 0
             assert '"fault":"clock_skew","act":"begins"' in capfd.readouterr().out
             assert run.main(["simulator", "heal", "--config", file]) == 2
             assert "no exchange is running" in capfd.readouterr().err
+            assert run.main(["simulator", "heal", "9" * 21, "--config", file]) == 2
+            assert run.main(["simulator", "fault", "drop", "--connection", "9" * 21, "--config", file]) == 2
+            assert capfd.readouterr().err.count("Input should be less than or equal to") == 2
         finally:
             simulator.destroy()
 

@@ -9,7 +9,8 @@ import pytest
 import structlog
 
 from nightdesk.errors import ConfigurationError
-from nightdesk.simulator.faults.plan import Plan, mixed
+from nightdesk.simulator.faults.mix import mixed
+from nightdesk.simulator.faults.plan import Plan
 from nightdesk.simulator.faults.script import MixStep, Step, described, fault_of_command, load_script
 from nightdesk.simulator.faults.spec import FAULTS, Delay, Fault, ForcedLogout, Lasting, Mix, Mute
 from tests.simulator_support import running_exchange
@@ -76,7 +77,13 @@ faults:
         ("faults:\n - {mix: {seed: 1}, fault: drop}", r"faults\[0\].fault: does not belong beside mix"),
         ("faults:\n - {1: 2, fault: drop}", r"is not a known key"),
         ("faults: [", r"is not valid YAML"),
-        ("", r"is empty"),
+        ("", r"faults.yaml:1: file: is empty; start from the script in docs/simulator.md$"),
+        (
+            "- 7",
+            r"faults.yaml:1: file: must be a mapping of keys to values; start from the script in docs/simulator.md$",
+        ),
+        ("faults:\n - {fault: mix, seed: 1}", r"faults\[0\].fault: a mix is no fault of a list; give it as"),
+        ("faults:\n - {fault: mixx}", r"no such fault: 'mixx'; did you mean mix"),
     ],
 )
 def test_complaints_name_the_place_and_the_mend(text: str, complaint: str, tmp_path: Path) -> None:
@@ -113,6 +120,9 @@ def test_every_fault_can_be_had_by_command_and_is_described(name: str) -> None:
         ({"fault": "delay", "latency_s": "much"}, "delay: latency_s: must be a valid number, not 'much'"),
         ({"fault": "delay", "latency_s": "{"}, "cannot be read as a value"),
         ({"fault": "delay", "latency_s": ".nan"}, "latency_s: must be a finite number"),
+        ({"fault": "delay", "latency_s": "[" * 3_000}, "latency_s: .* cannot be read as a value"),
+        ({"fault": "delay", "target": "{plant: order}", "plant": "pnl"}, "target: stands beside plant, user or conn"),
+        ({"fault": "drop", "user": ""}, "target.user: must have at least 1 character, not ''"),
         ({"fault": "mute", "templates": "[]"}, "mute: templates: "),
         ({"fault": "mute", "templates": "[0]"}, r"templates\[0\]: must be greater than or equal to 1"),
     ],
@@ -123,13 +133,21 @@ def test_wrong_words_of_a_command_are_named(words: dict[str, str], complaint: st
         fault_of_command(words)
 
 
+@pytest.mark.parametrize("given", ["13", '"13"', "'13'"])
+def test_text_may_look_like_a_number(given: str) -> None:
+    """A code is 13, with quotes or without them; so are users and symbols."""
+    fault = fault_of_command({"fault": "refused_login", "code": given, "user": "007"})
+    assert fault.code == "13"  # type: ignore[attr-defined]
+    assert fault.target.user == "007"
+    assert fault_of_command({"fault": "wrong_positions", "symbol": "7"}).symbol == "7"  # type: ignore[attr-defined]
+
+
 def test_the_same_seed_gives_the_same_mix() -> None:
     """Times, faults and parameters; no fault lasts longer than the mix allows; another seed is another mix."""
 
     def first(seed: int) -> list[tuple[float, Fault]]:
         names = [name for name in FAULTS if name not in REQUIRED or name in ("mute", "partial_list")]
-        mix = MixStep(Mix(seed=seed, rate_per_minute=60, spell_s=2.0), names)
-        return list(islice(mixed(mix), 300))
+        return list(islice(mixed(Mix(seed=seed, rate_per_minute=60, spell_s=2.0), names), 300))
 
     drawn = first(7)
     assert drawn == first(7)
@@ -141,8 +159,8 @@ def test_the_same_seed_gives_the_same_mix() -> None:
 
 def test_a_mix_ends_when_its_time_is_over() -> None:
     """No fault begins after that."""
-    mix = MixStep(Mix(seed=1, rate_per_minute=600, for_s=3.0), ["drop"])
-    assert all(moment_s <= 3 for moment_s, _ in mixed(mix))
+    mix = Mix(seed=1, rate_per_minute=600, for_s=3.0)
+    assert all(moment_s <= 3 for moment_s, _ in mixed(mix, ["drop"]))
 
 
 def test_steps_act_at_their_times_and_at_messages(tmp_path: Path) -> None:

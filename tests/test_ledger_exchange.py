@@ -1,12 +1,15 @@
 """The exchange's ledger: exact money."""
 
 from fractions import Fraction
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nightdesk.simulator.model import Product
-from nightdesk.simulator.venue.ledger import Ledger, Position, Scale, dollars
+from nightdesk.simulator.venue.counters import Counters
+from nightdesk.simulator.venue.ledger import Ledger, Position, Scale, Turnover, dollars
+from nightdesk.simulator.venue.snapshot import records_of, restore_ledger
 from tests.market_support import ES
 
 ZN = Product("ZNZ6", "CBOT", 0.015625, 1000.0, 0.85)
@@ -86,3 +89,28 @@ def test_balance_is_start_plus_realized_less_commission() -> None:
     position.apply(-1, 20004)
     position.apply(1, 20004)
     assert dollars(ledger.balance_micros("A")) == 1000.0 + 50.0 - 3 * 2.25
+
+
+def test_snapshot_keeps_what_the_day_began_with() -> None:
+    """The day's turnover survives a snapshot; of an older snapshot, which does not know it, it begins anew."""
+    scale, day_ns = Scale(ES), 86_400 * 10**9
+    ledger = Ledger(("A",), 1000.0)
+    for day, fills in ((1, ((2, 20000), (-1, 20004))), (2, ((-1, 20008), (3, 20008)))):
+        ledger.roll(day * day_ns)
+        for signed, ticks in fills:
+            ledger.position("A", ES.symbol, scale).apply(signed, ticks)
+    today = Turnover(3, 1, 8 * 12_500_000, 4 * 2_250_000)
+    position = ledger.positions("A")[ES.symbol]
+    assert position.turnover.since(position.before) == today
+    (head, *_) = records_of({}, [], ledger, Counters(), {}, [], [])
+    for record, expected in ((head, today), (_without_day(head), Turnover(0, 0, 0, 0))):
+        again = Ledger(("A",), 1000.0)
+        restore_ledger(again, record, {ES.symbol: scale})
+        found = again.positions("A")[ES.symbol]
+        assert found.turnover == position.turnover
+        assert found.turnover.since(found.before) == expected
+
+
+def _without_day(head: dict[str, Any]) -> dict[str, Any]:
+    positions = {ES.symbol: head["positions"]["A"][ES.symbol][:6]}
+    return head | {"positions": {"A": positions}}

@@ -93,7 +93,7 @@ def test_watchdog_shorter_than_roots_beat_still_allows_for_the_beat(address: str
     assert manager.listen() == ["WATCHDOG=1"] * 5
 
 
-@pytest.mark.parametrize("watchdog_pid", ["", str(os.getpid())])
+@pytest.mark.parametrize("watchdog_pid", ["", str(os.getpid())], ids=["for anybody", "for us"])
 def test_variables_are_taken_out_of_the_environment(address: str, manager: Manager, watchdog_pid: str) -> None:
     """No actor may speak to the service manager in our name."""
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": watchdog_pid, "PATH": "/bin"}

@@ -152,6 +152,12 @@ UNUSABLE = {
     "one bar": (HEAD + f"{START_S}000000000,1,1,1,1,1\n", "one bar alone"),
     "part of a second": (HEAD + f"{START_S}000000001,1,1,1,1,1\n", "row 1, column ts_event_ns: .* on a whole second"),
     "bars' order": (HEAD + f"{START_S}000000000,1,1,1,1,1\n" * 2, "row 2, column ts_event_ns: .* not later"),
+    "digits": ("ts_event_ns,price,size\n" + "1" * 5000 + ",1,1\n", f"row 1, column ts_event_ns: {'1' * 60}… is not"),
+    "twice": ("ts_event_ns,price,price,size\n1,1,1,1\n", "column price is there twice"),
+    "volume": (
+        HEAD + f"{START_S}000000000,1,1,1,1,1000000000001\n",
+        "row 1, column volume: 1000000000001 is not a whole number from 0 to 1000000000000",
+    ),
     "high": (HEAD + f"{START_S}000000000,5,1,1,1,1\n", "row 1, column high: 1 and low do not enclose"),
 }
 """What is wrong: (the file, what is said about it)."""
@@ -187,6 +193,22 @@ def test_bad_value_in_parquet_is_found_by_row(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "absent.csv", "there is no such file"), (tmp_path, "there is no such file")):
         with pytest.raises(ConfigurationError, match=said):
             check(PastFile(str(path), ES))
+
+
+def test_odd_columns_of_parquet_are_refused(tmp_path: Path) -> None:
+    """A column twice, symbols that are no text, a volume that no sum could hold."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as files
+
+    names = ["ts_event_ns", "price", "price", "size"]
+    table = pyarrow.Table.from_arrays([pyarrow.array([each]) for each in (1, 1.0, 2.0, 1)], names)
+    files.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(ConfigurationError, match="column price is there twice"):
+        check(PastFile(str(tmp_path / "twice.parquet"), ES))
+    with pytest.raises(ConfigurationError, match="column symbol is not text"):
+        read(parquet(tmp_path, {"ts_event_ns": [1], "price": [1.0], "size": [1], "symbol": [["ESH4"]]}), TODAY)
+    with pytest.raises(ConfigurationError, match="row 2, column volume"):
+        read(parquet(tmp_path, bar_rows(2) | {"volume": [1, 2**62]}), TODAY)
 
 
 def test_longer_file_than_may_be_held_asks_for_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +279,26 @@ def test_several_files_follow_one_another(tmp_path: Path) -> None:
     assert [bar.volume for bar in bars(later, BarUnit.MINUTE, 5)] == [30] * 12 + [10] * 22
 
 
+def test_overlapping_files_answer_alike_however_they_are_paged(tmp_path: Path) -> None:
+    """Inside the first file's span nothing of the second is served, also where a page ends in a gap of the first."""
+
+    def trades(name: str, seconds: range, price: float) -> PastFile:
+        times: list[object] = [(START_S + second) * 10**9 for second in seconds]
+        return parquet(tmp_path, {"ts_event_ns": times, "price": [price] * len(times), "size": [1] * len(times)}, name)
+
+    known = history(
+        [trades("first.parquet", range(0, 900, 10), 10.0), trades("second.parquet", range(304, 1204, 10), 20.0)]
+    )
+    pages = [list(known.trades(first, first + 6).after(0)) for first in range(START_S, START_S + 1210, 7)]
+    whole = list(known.trades(START_S, START_S + 1210).after(0))
+    assert [each for page in pages for each in page] == whole
+    assert [each.price for each in whole] == [10.0] * 90 + [20.0] * 31
+    minutes = [
+        bar for first in range(START_S + 60, START_S + 1261, 60) for bar in bars(known, BarUnit.MINUTE, 1, first, first)
+    ]
+    assert minutes == bars(known, BarUnit.MINUTE, 1)
+
+
 @given(
     recorded=st.lists(st.integers(0, 99), max_size=20).map(sorted), live=st.integers(0, 9), skipped=st.integers(0, 40)
 )
@@ -280,6 +322,7 @@ SECONDS = st.lists(st.integers(0, 4000), unique=True, max_size=40).map(sorted)
 
 @given(
     recorded=SECONDS,
+    cuts=st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted),
     live=SECONDS,
     period=st.sampled_from([1, 7, 60, 600]),
     interval=st.tuples(st.integers(-10, 4100), st.integers(-10, 9000)),
@@ -289,6 +332,7 @@ SECONDS = st.lists(st.integers(0, 4000), unique=True, max_size=40).map(sorted)
 )
 def test_chosen_bars_are_those_of_all_trades_together(
     recorded: list[int],
+    cuts: list[int],
     live: list[int],
     period: int,
     interval: tuple[int, int],
@@ -296,14 +340,18 @@ def test_chosen_bars_are_those_of_all_trades_together(
     from_end: bool,
     backwards: bool,
 ) -> None:
-    """Against a naive model: one list of trades, grouped, filtered by the bars' ends, cut, and turned."""
-    columns, store = TradeColumns(), BarStore()
-    for second in recorded:
-        columns.append(second * 10**9, float(second), 1, 1)
+    """Against a naive model: one list of trades, grouped, filtered by the bars' ends, cut, and turned.
+
+    The recorded ones are in three files, so that many a bar begins in one file and goes on in others.
+    """
+    files, store = (TradeColumns(), TradeColumns(), TradeColumns()), BarStore()
+    for number, second in enumerate(recorded):
+        files[sum(number >= cut for cut in cuts)].append(second * 10**9, float(second), 1, 1)
+    past = [columns for columns in files if columns.starts]
     begins_s = live[0] + 2000 if live else 10_000
     for second in live:
         store.add(traded(second + 2000, float(second)))
-    known = ContractHistory([columns] if recorded else [], store, ES.symbol, ES.exchange, 10_000)
+    known = ContractHistory(past, store, ES.symbol, ES.exchange, 10_000)
     trades = [(second, float(second)) for second in recorded if second < begins_s]
     trades += [(second + 2000, float(second)) for second in live]
     groups: dict[int, list[float]] = {}
@@ -346,5 +394,5 @@ def test_decade_of_recorded_bars_is_served_from_columns() -> None:
     last, *_ = newest(BarUnit.DAY, 3)
     assert last.ts_end_s == 1_734_739_200
     assert sum(1 for _ in newest(BarUnit.DAY, 10_000)) > 2_500
-    assert ListSegment([]).last(1)[1] == 0
+    assert ListSegment(list).last(1)[1] == 0
     assert columns.figures(0, 1) == Figures(2078.75, 2079.25, 2078.75, 2079.0, 129, 60, 69, 80)

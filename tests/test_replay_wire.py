@@ -195,3 +195,36 @@ def test_tapes_of_two_contracts_wait_for_a_subscriber_of_either(tmp_path: Path) 
             await client.socket.close()
 
     asyncio.run(scenario())
+
+
+def test_order_book_of_a_tape_of_quotes_is_each_quote_in_its_turn(tmp_path: Path) -> None:
+    """Also when many rows are played at once: 156 never shows a quote before the 151 of it."""
+    header = "ts_event_ns,kind,price,size,bid,bid_size,ask,ask_size"
+    rows = [
+        f"{number},quote,,,{5000 + number // 4},{number},{5001 + number // 4},{number + 1}" for number in range(1, 30)
+    ]
+    tape = text_file(tmp_path / "quotes.csv", "\n".join([header, *rows]) + "\n")
+
+    async def scenario() -> None:
+        async with _replaying(tmp_path, path=str(tape), symbol=ES.symbol) as server:
+            client = await _ticker(tmp_path, server)
+            await client.ask(100, symbol=ES.symbol, exchange=ES.exchange, request=1, update_bits=2 | 4)
+            seen = _SeenBook()
+            quotes: list[Levels] = []
+            books: list[Levels] = []
+            sides: dict[str, tuple[float, int, int]] = {}
+            while len(books) < len(rows):
+                template_id, frame = await client.receive()
+                if template_id == 151:
+                    for name, bit in (("bid", 1), ("ask", 2)):
+                        if frame.presence_bits & bit:
+                            values = (getattr(frame, f"{name}_{each}") for each in ("price", "size", "orders"))
+                            sides[name] = tuple(values)
+                    quotes.append(([sides["bid"]], [sides["ask"]]))
+                elif template_id == 156 and frame.update_type != 2:
+                    seen.take_levels(frame)
+                    books.append(seen.by_level())
+            assert books == quotes
+            await client.socket.close()
+
+    asyncio.run(scenario())

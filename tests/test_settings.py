@@ -82,7 +82,7 @@ BAD: dict[str, tuple[str, str]] = {
         r":15: exchange\.source\.sed: .* did you mean seed\?",
     ),
     "missing key": (swap("name: desk\n", ""), r":1: name: is missing; add name:"),
-    "missing nested key": (swap("tick_size: 0.25, ", ""), r":4: instruments\[0\]\.tick_size: is missing"),
+    "missing nested key": (swap("exchange: CME, ", ""), r":4: instruments\[0\]\.exchange: is missing"),
     "wrong type": (
         swap("max_order_quantity: 5", "max_order_quantity: five"),
         r":5: risk\.max_order_quantity: must be a whole number, not 'five'",

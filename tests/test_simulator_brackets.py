@@ -150,6 +150,66 @@ def test_exits_can_be_moved_by_level_until_the_entry_fills(tmp_path: Path) -> No
     run(scenario())
 
 
+LADDER = BRACKET | {
+    "quantity": 3, "target_quantity": [2, 1], "target_ticks": [8, 12], "stop_quantity": [3], "stop_ticks": [4],
+}  # fmt: skip
+"""Two targets and one stop."""
+
+
+def test_levels_of_a_bracket_are_orders_and_rows_of_their_own(tmp_path: Path) -> None:
+    """330 with columns: targets N+1 and N+2, stop N+3; a 353 for each row, 339 and 341 for each level."""
+
+    async def scenario() -> None:
+        async with order_client(tmp_path) as (exchange, client):
+            frames, entry, first, second = await filled_bracket(client, **LADDER)
+            stop = str(int(entry) + 3)
+            opened = [of(frames, basket_id, 352)[0][2] for basket_id in (first, second, stop)]
+            assert {message.linked_basket_ids for message in opened} == {f"{first},{second},{stop}"}
+            assert [(message.price, message.trigger_price, message.confirmed_size) for message in opened] == [
+                (5002.25, 0.0, 2), (5003.25, 0.0, 1), (0.0, 4999.25, 3),
+            ]  # fmt: skip
+            updates = [fields_of(message) for template_id, _, message in frames if template_id == 353]
+            owner = {"template_id": 353, "basket_id": entry} | {name: ACCOUNT[name] for name in ACCOUNT}
+            assert updates == [
+                owner | {"stop_ticks": 4, "stop_quantity": 3, "stop_quantity_released": 3, "target_ticks": 8,
+                         "target_quantity": 2, "target_quantity_released": 2},
+                owner | {"target_ticks": 12, "target_quantity": 1, "target_quantity_released": 1},
+            ]  # fmt: skip
+            for template_id, name, listed in ((338, "target", [("2", "8"), ("1", "12")]), (340, "stop", [("3", "4")])):
+                shown = [message for _, message in (await client.ask_all(template_id, **ACCOUNT))[:-1]]
+                found = [(getattr(each, f"{name}_quantity"), getattr(each, f"{name}_ticks")) for each in shown]
+                assert found == listed
+                assert {each.basket_id for each in shown} == {entry}
+            trade(exchange, 5002.25, 300, is_buy=True)
+            ended = await everything(client)
+            assert codes(of(ended, first))[-1] == (351, 15)
+            assert codes(of(ended, stop)) == [(352, 2), (351, 14)]
+            assert of(ended, stop)[0][2].modified_size == 1
+
+    run(scenario())
+
+
+def test_levels_are_moved_one_by_one(tmp_path: Path) -> None:
+    """332 names the level by its distance; without one it is refused as long as the targets stand at several."""
+
+    async def scenario() -> None:
+        async with order_client(tmp_path) as (_, client):
+            _, entry, *_ = await filled_bracket(client, **LADDER | {"price_type": LIMIT, "price": 4990.0})
+
+            async def moved(**fields: int) -> list[str]:
+                await client.send(332, **ACCOUNT, basket_id=entry, **fields)
+                answer, *updates = [message for _, _, message in await everything(client)]
+                return [*answer.rp_code, *(f"{each.target_ticks}/{each.stop_ticks}" for each in updates)]
+
+            text = "the bracket has 2 levels of target_ticks; level says which is meant"
+            assert await moved(target_ticks=10) == ["6", text]
+            assert await moved(level=10, target_ticks=8) == ["6", "level 10 is not the bracket's present level"]
+            assert await moved(level=12, target_ticks=8) == ["0", "8/0"]
+            assert await moved(target_ticks=10) == ["0", "10/4", "10/0"]
+
+    run(scenario())
+
+
 def test_oco_orders_end_together(tmp_path: Path) -> None:
     """329 names both legs; one fills, the other is canceled by 352 3 and 351 C, without a client's stages."""
 

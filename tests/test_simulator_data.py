@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nightdesk.clocks import ManualClock
 from nightdesk.messages.enums import BarUnit
 from nightdesk.simulator.engine import Exchange
@@ -222,6 +224,36 @@ def test_market_at_full_speed_stands_still_without_listeners(tmp_path: Path) -> 
             halted = exchange.drive.steps
             assert (await client.ask(18))[0] == 19
             assert 100 <= halted == exchange.drive.steps < 50_000
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("template_id", "wanted"),
+    [(200, {"bar_type": 1, "bar_type_period": 1}), (204, {"bar_type": 1, "bar_type_specifier": "100"})],
+)
+def test_market_at_full_speed_plays_for_a_subscriber_of_bars(
+    template_id: int, wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    """Who wants live bars alone has subscribed as well: the tape begins for it, and stops when it wants no more."""
+
+    async def scenario() -> None:
+        flow = ScriptedFlow([trade(number) for number in range(50_000)])
+        played = frozenset({"ESH4"})
+        async with running_exchange(tmp_path, flow, speed=0.0, played_symbols=played) as (exchange, server):
+            client = await RawClient.open(tmp_path, server)
+            await client.login(HISTORY)
+            await client.ask(template_id, **ES, request=1, **wanted)
+            live = [await client.receive() for _ in range(3)]
+            volumes = [bar.volume for _, bar in live]
+            step = live[0][1].num_trades
+            assert volumes == [sum(range(first + 1, first + step + 1)) for first in (0, step, 2 * step)]
+            await client.send(template_id, **ES, request=2, **wanted, user_msg=["stop"])
+            while (await client.receive())[0] != template_id + 1:
+                pass
+            halted = exchange.drive.steps
+            assert (await client.ask(18))[0] == 19
+            assert 3 * step <= halted == exchange.drive.steps < 50_000
 
     run(scenario())
 

@@ -198,6 +198,18 @@ def test_count_direction_and_order_of_a_replay(wanted: dict[str, Any], numbers: 
     scenario(tmp_path, act, history_records_max=6)
 
 
+def test_volume_beyond_the_fields_width_is_shown_as_the_most_it_holds(tmp_path: Path) -> None:
+    """Volumes by price are 32 bits wide, those of bars 64; a tape's sizes may add up to more."""
+    most = 2**31 - 1
+
+    async def act(exchange: Any, client: RawClient) -> None:
+        play(exchange, (0.0, 5000.0, most, BUY), (0.5, 5000.0, most, BUY))
+        [(_, bar), _] = await client.ask_all(208, **ES, bar_type_period=1, **SPAN)
+        assert (bar.volume, list(bar.profile_ask_volume)) == (2 * most, [most])
+
+    scenario(tmp_path, act)
+
+
 def test_live_bars_of_trades_range_and_volume(tmp_path: Path) -> None:
     """251 comes with the trade that ends the bar, once to each subscriber, and no more after the last 204."""
 

@@ -52,16 +52,17 @@ def test_limits_of_an_account_are_present_only_where_it_has_them(
     always = ACCOUNT | {
         "auto_liquidate": 2, "disable_on_auto_liquidate": 2, "auto_liquidate_criteria": "",
         "auto_liquidate_threshold": 0.0, "auto_liquidate_max_min_account_balance": 0.0, "currency": "USD",
+        "status": "active",
     }  # fmt: skip
     limits = AccountTerms("SIM-1", 100.0, 5, 6, 7, 800.0, 9000.0)
 
     async def scenario() -> None:
         async with order_client(tmp_path) as (exchange, client):
-            plain = always | {"presence_bits": 256, "check_min_account_balance": False}
+            plain = always | {"presence_bits": 128 + 256, "check_min_account_balance": False}
             assert await records(client, 304, **TRADER) == [plain]
             script(monkeypatch, exchange, terms=lambda _account_id: limits)
             full = always | {
-                "presence_bits": 1 + 2 + 4 + 8 + 16 + 256, "check_min_account_balance": True, "buy_limit": 6,
+                "presence_bits": 1 + 2 + 4 + 8 + 16 + 128 + 256, "check_min_account_balance": True, "buy_limit": 6,
                 "sell_limit": 7, "loss_limit": 800.0, "max_order_quantity": 5, "min_account_balance": 9000.0,
             }  # fmt: skip
             assert await records(client, 304, **TRADER) == [full]
@@ -122,6 +123,8 @@ def test_highest_balance_is_pushed_to_those_who_asked(tmp_path: Path) -> None:
             await client.ask(3508, **ACCOUNT, request="unsubscribe")
             _, refused = await client.ask(3508, **ACCOUNT, request="sometimes")
             assert list(refused.rp_code) == ["6", "unknown request sometimes"]
+            _, refused = await client.ask(3508, **ACCOUNT, request="subscribe", update_bits=3)
+            assert list(refused.rp_code) == ["6", "bad input"]
 
     run(scenario())
 
@@ -173,12 +176,12 @@ def test_user_is_told_of_itself_and_of_nobody_else(tmp_path: Path) -> None:
 
 
 def test_nothing_here_is_borrowed(tmp_path: Path) -> None:
-    """349 is code 7 for a subscription, ok for its end, code 6 for anything else."""
+    """349 is code 7 for a subscription, ok for its end, code 6 when it says neither."""
 
     async def scenario() -> None:
         async with order_client(tmp_path) as (_, client):
-            for request, code in ((1, "7"), (2, "0")):
-                assert (await client.ask(348, request=request))[1].rp_code[0] == code
+            for fields, code in (({"request": 1}, "7"), ({"request": 2}, "0"), ({}, "6")):
+                assert (await client.ask(348, **fields))[1].rp_code[0] == code
 
     run(scenario())
 
@@ -347,6 +350,9 @@ def test_position_of_an_unknown_contract_cannot_be_closed(tmp_path: Path) -> Non
             await receive_all(client, 2)
             _, refused = await client.ask(3504, **ACCOUNT, **ES | {"symbol": "NONE"})
             assert list(refused.rp_code) == ["7", "no data"]
+            for name, words in (("symbol", "Exchange"), ("exchange", "Symbol")):
+                _, refused = await client.ask(3504, **ACCOUNT, **{name: ES[name]})
+                assert refused.rp_code[1] == f"{words} field is not received."
             _, refused = await client.ask(3504, **ACCOUNT, trading_algorithm="TWAP")
             assert list(refused.rp_code) == ["6", "trading_algorithm TWAP is not served by the simulator"]
             _, done = await client.ask(3504, **ACCOUNT, user_msg=["all"], manual_or_auto=1, window_name="w")

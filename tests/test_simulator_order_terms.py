@@ -8,6 +8,7 @@ import pytest
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
 from nightdesk.simulator.model import (
     BracketKind,
+    BracketLevel,
     BracketTerms,
     Condition,
     IfTouched,
@@ -142,6 +143,13 @@ def test_terms_that_cannot_be_an_order_are_refused_at_once(tmp_path: Path) -> No
         ({"bracket_type": 5, "stop_quantity": [0], "stop_ticks": [0]}, BracketTerms(
             BracketKind.TARGET_ONLY_STATIC, target_quantity=1, target_ticks=8,
         )),
+        ({"quantity": 3, "target_quantity": [3], "stop_quantity": [1, 2], "stop_ticks": [4, 6]}, BracketTerms(
+            BracketKind.TARGET_AND_STOP_STATIC, 3, 8, 1, 4, more_stops=(BracketLevel(2, 6),),
+        )),
+        ({"quantity": 4, "bracket_type": 2, "target_quantity": [1, 2], "target_ticks": [8, 8], "stop_quantity": [],
+          "stop_ticks": []}, BracketTerms(
+            BracketKind.TARGET_ONLY, 1, 8, more_targets=(BracketLevel(2, 8),),
+        )),
     ],
 )  # fmt: skip
 def test_terms_of_a_bracket_reach_the_venue(changed: dict[str, Any], terms: BracketTerms, tmp_path: Path) -> None:
@@ -162,10 +170,25 @@ BRACKET_REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"stop_quantity": [2]}, "stop_ticks and stop_quantity do not fit a bracket of type TARGET_AND_STOP_STATIC"),
     ({"bracket_type": 1}, "a bracket of type STOP_ONLY has no target"),
     ({"bracket_type": 2}, "a bracket of type TARGET_ONLY has no stop"),
+    ({"stop_ticks": [4, 6], "stop_quantity": [1]}, "stop_quantity has 1 entries and stop_ticks 2"),
+    ({"stop_ticks": [], "stop_quantity": [1, 1]}, "stop_quantity has 2 entries and stop_ticks 0"),
     (
         {"stop_ticks": [4, 6], "stop_quantity": [1, 1]},
-        "several entries of stop_quantity are not served by the simulator",
+        "the quantities of the stops add up to 2, the entry's quantity is 1",
     ),
+    (
+        {"stop_ticks": [4, 6], "stop_quantity": [1, 1], "quantity": 2},
+        "the quantities of the targets add up to 1, the entry's quantity is 2",
+    ),
+    (
+        {"stop_ticks": [4, 0], "stop_quantity": [1, 1], "quantity": 2},
+        "stop_ticks and stop_quantity do not fit a bracket of type TARGET_AND_STOP_STATIC",
+    ),
+    (
+        {"bracket_type": 2, "stop_ticks": [0, 6], "stop_quantity": [0, 1]},
+        "a bracket of type TARGET_ONLY has no stop",
+    ),
+    ({"target_quantity": [1, -1], "target_ticks": [1, 2]}, "bad input"),
     ({"stop_ticks": [-1]}, "bad input"),
     ({"order_operation_type": "OCA"}, "order_operation_type OCA is not served by the simulator"),
     ({"target_market_order_if_touched": True}, "target_market_order_if_touched is not served by the simulator"),

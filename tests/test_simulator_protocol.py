@@ -18,7 +18,6 @@ from nightdesk.simulator.wire.server import ExchangeServer
 from nightdesk.simulator.wire.templates import CLASSES, MESSAGE_NAMES, decode, encode
 from tests.simulator_support import (
     ACCOUNT,
-    FIRM,
     START_NS,
     RawClient,
     ScriptedFlow,
@@ -112,23 +111,6 @@ def test_second_login_on_a_socket_is_ignored(tmp_path: Path) -> None:
             await client.send(10, user="trader", infra_type=ORDER)
             template_id, _ = await client.ask(18)
             assert template_id == 19
-
-    run(scenario())
-
-
-def test_request_on_the_wrong_plant_is_bad_input(tmp_path: Path) -> None:
-    """302 on the ticker plant is refused with code 6 in its own answer; on the pnl plant it is served."""
-
-    async def scenario() -> None:
-        async with running_exchange(tmp_path) as (_, server):
-            ticker = await RawClient.open(tmp_path, server)
-            await ticker.login(TICKER)
-            template_id, refused = await ticker.ask(302, user_type=3, **FIRM)
-            assert (template_id, list(refused.rp_code)) == (303, ["6", "bad input"])
-            pnl = await RawClient.open(tmp_path, server)
-            await pnl.login(PNL)
-            template_id, account = await pnl.ask(302, user_type=3, **FIRM)
-            assert (template_id, account.account_id) == (303, "SIM-1")
 
     run(scenario())
 

@@ -1,6 +1,7 @@
 """Long answers of the history plant: halted, resumed, given up, one after another; and the recorded past."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import structlog
 
 from nightdesk.clocks import ManualClock
 from nightdesk.messages.enums import AggressorSide
-from nightdesk.simulator.plants import replays
+from nightdesk.simulator.plants import bars, history, replays
 from nightdesk.simulator.plants.past import Past
 from nightdesk.simulator.plants.past_file import PastFile
 from tests.history_support import ES, SPAN, START_S, TICKS, fields, play, scenario
@@ -154,6 +155,47 @@ def test_recorded_past_comes_before_the_session(tmp_path: Path) -> None:
         assert len(await client.ask_all(202, **everything)) == (present - day_s + 86_400) // 300 + 2
 
     scenario(tmp_path, act, past=past)
+
+
+def test_bars_are_made_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when all have to be made before the first can be sent: a long answer never holds the market up."""
+    makers: list[threading.Thread] = []
+
+    def watched(module: Any, name: str) -> None:
+        make = getattr(module, name)
+
+        def made(*arguments: Any) -> Any:
+            makers.append(threading.current_thread())
+            yield from make(*arguments)
+
+        monkeypatch.setattr(module, name, made)
+
+    watched(history, "tick_bars")
+    watched(history, "profile_bars")
+    base = bars._time_bars
+
+    def time_bars(*arguments: Any) -> Any:
+        makers.append(threading.current_thread())
+        return base(*arguments)
+
+    monkeypatch.setattr(bars, "_time_bars", time_bars)
+
+    async def act(exchange: Any, client: RawClient) -> None:
+        play(exchange, *((number + 0.5, 5000.0 + number, 1, BUY) for number in range(10)))
+        requests: list[tuple[int, dict[str, Any]]] = [
+            (202, {"bar_type": 1}),
+            (202, {"bar_type": 1, "direction": 2}),
+            (206, TICKS),
+            (206, TICKS | {"bar_type": 2, "direction": 2}),
+            (206, TICKS | {"time_order": 2}),
+            (208, {}),
+        ]
+        for template_id, wanted in requests:
+            assert len(await client.ask_all(template_id, **(ES | SPAN | wanted))) > 1
+        assert len(makers) == len(requests)
+        assert threading.main_thread() not in makers
+
+    scenario(tmp_path, act)
 
 
 def test_many_requests_at_once_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from nightdesk.simulator.wire import gateway
 from nightdesk.simulator.wire.framing import FRAME_BYTES_MAX, Framing
 from nightdesk.simulator.wire.session import ENTITLEMENTS, Plant, User
 from nightdesk.simulator.wire.templates import encode
@@ -17,6 +19,8 @@ TICKER, ORDER, HISTORY, PNL, REPOSITORY = list(Plant)
 ES = {"symbol": "ESH4", "exchange": "CME"}
 BAD_INPUT = ["6", "bad input"]
 DENIED = ["13", "permission denied"]
+NOT_LOGGED_IN = ["1034", "invalid operation before login."]
+NO_ACCOUNT = ["1088", "user has no permission to this account"]
 
 
 def run(coroutine: Any) -> None:
@@ -101,13 +105,13 @@ def test_requests_of_other_plants_and_unknown_ones_are_refused(plant: Plant, tmp
 
 
 def test_request_before_the_login_is_rejected(tmp_path: Path) -> None:
-    """A Reject that carries the request's user_msg; the login works afterwards."""
+    """A Reject with the code that was seen and the request's user_msg; the login works afterwards."""
 
     async def act(_: Any, open_client: Any) -> None:
         client = await open_client()
         for request_id in (100, 312, 202, 402, 500, 18, 12, 14):
             template_id, rejected = await client.ask(request_id, user_msg=["early"])
-            assert (template_id, list(rejected.rp_code), list(rejected.user_msg)) == (75, DENIED, ["early"])
+            assert (template_id, list(rejected.rp_code), list(rejected.user_msg)) == (75, NOT_LOGGED_IN, ["early"])
         assert list((await client.login(TICKER)).rp_code) == ["0"]
 
     scenario(tmp_path, act)
@@ -244,7 +248,7 @@ def test_login_over_the_limit_can_be_refused(tmp_path: Path) -> None:
 
 
 def test_users_see_their_own_accounts_alone(tmp_path: Path) -> None:
-    """Two users at once: each has its accounts, and the other's are refused with code 13."""
+    """Two users at once: each has its accounts, and the other's are refused with code 1088."""
     users = (User("a", "x", ("A-1", "A-2")), User("b", "y", ("B-1",)))
 
     async def act(_: Any, open_client: Any) -> None:
@@ -254,7 +258,7 @@ def test_users_see_their_own_accounts_alone(tmp_path: Path) -> None:
         for account_id in ("A-1", "A-2"):
             frames = await mine.ask_all(402, **FIRM, account_id=account_id)
             assert [(t, m.account_id if t == 451 else "") for t, m in frames] == [(451, account_id), (403, "")]
-        assert list((await other.ask(402, **FIRM, account_id="A-1"))[1].rp_code) == DENIED
+        assert list((await other.ask(402, **FIRM, account_id="A-1"))[1].rp_code) == NO_ACCOUNT
         accounts = await mine.ask_all(302, **FIRM, user_type=3)
         assert [m.account_id for _, m in accounts[:-1]] == ["A-1", "A-2"]
 
@@ -278,3 +282,34 @@ def test_history_without_its_entitlement_is_denied(tmp_path: Path) -> None:
 def test_entitlements_are_everything_unless_told() -> None:
     """A user of old settings may do all."""
     assert USER.entitlements == ENTITLEMENTS
+
+
+def test_frames_behind_the_end_of_a_session_are_not_read(tmp_path: Path) -> None:
+    """What a client had sent before it heard of its end neither acts nor logs it in again, and pushes nobody out."""
+    user = User("a", "x", ("A-1",), sessions_per_plant_max=1)
+    login = {"template_version": "3.9", "user": "a", "password": "x", "system_name": SYSTEM, "infra_type": int(ORDER)}
+
+    async def act(exchange: Any, open_client: Any) -> None:
+        first, second = await open_client(), await open_client()
+        await first.login(ORDER, user="a", password="x")
+        (ended,) = [each for each in exchange.sessions if each.plant is ORDER]
+        await second.login(ORDER, user="a", password="x")
+        frame = encode(10, **login)
+        gateway.receive(ended, len(frame).to_bytes(4, "big") + frame)
+        assert (ended.plant, ended.user) == (None, None)
+        assert (await second.ask(18))[0] == 19
+
+    scenario(tmp_path, act, users=(user,))
+
+
+def test_name_of_a_refused_login_does_not_fill_the_log(tmp_path: Path) -> None:
+    """An unknown user's name may be as long as a frame; the log has its beginning."""
+
+    async def act(_: Any, open_client: Any) -> None:
+        client = await open_client()
+        with capture_logs() as logged:
+            assert list((await client.login(ORDER, user="n" * 100_000)).rp_code) == DENIED
+        (refused,) = [each for each in logged if each["event"] == "exchange_login_refused"]
+        assert refused["user"] == "n" * gateway.LOGGED_NAME_MAX
+
+    scenario(tmp_path, act)

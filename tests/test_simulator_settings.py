@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import ValidationError
 
 from nightdesk.clocks import ManualClock
 from nightdesk.errors import ConfigurationError
+from nightdesk.messages.enums import Side
 from nightdesk.settings.models import Settings
 from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.simulator.assembly import assemble
 from nightdesk.simulator.engine import Exchange
+from tests.market_support import new_order
 
 HEAD = "ts_event_ns,open,high,low,close,volume\n"
 
@@ -91,3 +94,27 @@ def test_past_that_cannot_be_used_is_named_at_the_start(
         path.write_text(textwrap.dedent(text))
     with pytest.raises(ConfigurationError, match=said.replace(".", r"\.")):
         assembled(tmp_path, history=[{"path": str(path), "symbol": symbol}])
+
+
+@pytest.mark.parametrize(
+    ("setting", "completions"),
+    [
+        ({}, ["F", "F"]),
+        ({"self_match": "cancel_resting"}, ["C", None]),
+        ({"self_match": "cancel_aggressor"}, [None, "C"]),
+    ],
+)
+def test_account_meets_itself_as_the_setting_says(
+    setting: dict[str, Any], completions: list[str | None], tmp_path: Path
+) -> None:
+    """Nothing set: both trade; otherwise the order in the book or the new one is canceled."""
+    venue = assembled(tmp_path, **setting).venue
+    for side in (Side.SELL, Side.BUY):
+        venue.submit(new_order(side, 1, 5000.0, symbol="ESH4"), 1_700_000_000 * 10**9)
+    assert [order.completion for order in venue.orders("SIM-1")] == completions
+
+
+def test_unknown_self_match_is_refused_by_name(tmp_path: Path) -> None:
+    """The key, and what it may be."""
+    with pytest.raises(ValidationError, match=r"exchange\.self_match\n.*'allow', 'cancel_resting' or 'cancel_agg"):
+        assembled(tmp_path, self_match="CANCEL_RESTING")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import sys
-import tempfile
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -43,6 +42,7 @@ from nightdesk.messages import (
 from nightdesk.settings.models import Exchange, Instrument, Risk, Settings
 from nightdesk.settings.models import Strategy as StrategySection
 from nightdesk.settings.runtime import RunConfiguration
+from tests.e2e.harness import short_folder
 from tests.fakes import FakeContext
 from tests.strategy_support import START_NS, quote_at, trade_at
 from tests.support import wait_until_async
@@ -139,10 +139,10 @@ class _Plant:
 class _World:
     """The three plants, a strategy body, and the user's folder."""
 
-    def __init__(self, folder: Path, source: str, **section: Any) -> None:
+    def __init__(self, folder: Path, runtime: Path, source: str, **section: Any) -> None:
         self.folder = folder
         (folder / f"{MODULE}.py").write_text(textwrap.dedent(source))
-        self.runtime_dir = tempfile.mkdtemp(prefix="nd", dir=folder)
+        self.runtime_dir = str(runtime)
         settings = Settings(
             name="host_test",
             mode="sim",
@@ -196,14 +196,15 @@ class _World:
 @contextlib.asynccontextmanager
 async def _world(folder: Path, source: str = SOURCE, **section: Any) -> AsyncIterator[_World]:
     """A running strategy; what ends the actor in a real process fails the test here."""
-    world = _World(folder, source, **section)
-    asyncio.get_running_loop().set_exception_handler(
-        lambda _loop, details: world.context.crash(details.get("exception", RuntimeError(str(details))))
-    )
-    try:
-        yield world
-    finally:
-        await world.down()
+    with short_folder() as runtime:
+        world = _World(folder, runtime, source, **section)
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, details: world.context.crash(details.get("exception", RuntimeError(str(details))))
+        )
+        try:
+            yield world
+        finally:
+            await world.down()
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,10 @@ def test_market_time_never_goes_backwards(tmp_path: Path) -> None:
         ("x,trade,5000.00,1,,,,,", "row 2, column ts_event_ns: x is not a whole number"),
         (",trade,5000.00,1,,,,,", "row 2, column ts_event_ns: None"),
         ("2,trade,5000.00,1", "row 2 has 4 cells, not 9"),
+        ("2,trade,5000.00,2147483648,,,,,", "row 2, column size: 2147483648 is more than 2147483647"),
+        ("2,quote,,,,5000.00,2147483648,,", "row 2, column bid_size: 2147483648 is more than"),
+        ("2147483648000000000,trade,5000.00,1,,,,,", "row 2, column ts_event_ns: 2147483648000000000 is more than"),
+        (f"{'1' * 5000},trade,5000.00,1,,,,,", f"row 2, column ts_event_ns: {'1' * 60}… is not"),
     ],
 )
 def test_bad_value_is_named_with_row_and_column(tmp_path: Path, row: str, words: str) -> None:
@@ -114,6 +119,80 @@ def test_missing_column_and_missing_file_are_named(tmp_path: Path) -> None:
         _flow(_text(tmp_path / "bad.parquet", "no parquet"))
     with pytest.raises(ConfigurationError, match=r"is a \.parquet or a \.csv file"):
         _flow(_text(tmp_path / "tape.txt", ""))
+
+
+UNPLAYABLE = {
+    "no rows": (b"ts_event_ns,price,size\n", "there are no rows in it"),
+    "column twice": (b"ts_event_ns,price,price,size\n1,1,2,1\n", "column price is there twice"),
+}
+
+
+@pytest.mark.parametrize("what", UNPLAYABLE)
+def test_file_that_cannot_be_a_tape_is_refused_before_it_is_played(what: str, tmp_path: Path) -> None:
+    """A tape without a row would look like a market in which nothing happens."""
+    content, words = UNPLAYABLE[what]
+    path = tmp_path / "tape.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        _flow(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_columns_that_parquet_knows_twice_are_refused(tmp_path: Path) -> None:
+    """As in a CSV file; and a Parquet file without a row is no tape either."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as files
+
+    path = tmp_path / "tape.parquet"
+    names = ["ts_event_ns", "price", "price", "size"]
+    files.write_table(pyarrow.Table.from_arrays([pyarrow.array([each]) for each in (1, 1.0, 2.0, 1)], names), path)
+    with pytest.raises(ConfigurationError, match="column price is there twice"):
+        _flow(path)
+    files.write_table(pyarrow.table({"ts_event_ns": [1], "price": [1.0], "size": [1]}).slice(0, 0), path)
+    with pytest.raises(ConfigurationError, match="there are no rows in it"):
+        _flow(path)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A disk's error is told with the file, in one line."""
+    path = tmp_path / "tape.csv"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(ConfigurationError, match=f"^{path}: not a CSV file"):
+        _flow(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [(None, "damaged after row 0 .*No such file"), ("a,b\n1,2\n", "columns have changed")]
+)
+def test_file_that_goes_away_after_it_was_looked_at_is_named(text: str | None, words: str, tmp_path: Path) -> None:
+    """Between the look at its columns and the first row it may vanish or become another one."""
+    path = _csv(tmp_path, ["1,trade,5000.00,1,,,,,"])
+    tape = Tape(str(path), quiet_venue().market(ES.symbol).scale)
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        list(tape.rows())
+
+
+def test_mark_before_the_first_column_is_no_part_of_its_name(tmp_path: Path) -> None:
+    """Spreadsheets save CSV files with a byte order mark."""
+    path = tmp_path / "tape.csv"
+    path.write_text("ts_event_ns,price,size\n1,5000.25,1\n", encoding="utf-8-sig")
+    assert len(_play(path)[1]) == 1
+
+
+def test_decimal_numbers_of_parquet_are_numbers(tmp_path: Path) -> None:
+    """Prices are stored so by some tools; times keep all their digits."""
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as files
+
+    time = 1_700_000_000_123_456_789
+    columns = {"ts_event_ns": [Decimal(time)], "price": [Decimal("5000.25")], "size": [1]}
+    files.write_table(pyarrow.table(columns), tmp_path / "tape.parquet")
+    _, (event,) = _play(tmp_path / "tape.parquet")
+    assert isinstance(event, Traded)
+    assert (event.ts_ns, event.price) == (time, 5000.25)
 
 
 def test_unlisted_symbol_is_named(tmp_path: Path) -> None:

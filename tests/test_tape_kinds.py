@@ -152,6 +152,14 @@ def test_levels_out_of_order_are_refused(tmp_path: Path) -> None:
         replay(path)
 
 
+def test_negative_number_of_orders_is_refused(tmp_path: Path) -> None:
+    """As a negative size is."""
+    header = "ts_event_ns,bid_px_0,bid_sz_0,bid_ct_0,ask_px_0,ask_sz_0,ask_ct_0"
+    path = text_file(tmp_path / "depth.csv", f"{header}\n1,5000,5,-3,5000.25,3,1\n")
+    with pytest.raises(ConfigurationError, match=r"row 1, column bid_ct_0: -3 is negative"):
+        replay(path)
+
+
 def _two(folder: Path) -> tuple[Venue, ReplayFlow]:
     es = text_file(folder / "es.csv", "ts_event_ns,price,size\n1,5000,1\n3,5000,2\n3,5000,3\n9,5000,4\n")
     nq = mbo_csv(folder / "nq.csv", [["A B 60000 1 #1"], ["A A 60001 1 #2"]])

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nightdesk.messages.enums import AggressorSide, Side
@@ -297,22 +298,34 @@ def test_order_book_of_a_market_without_orders_is_its_best_quote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """156: nothing known is NO_BOOK; then the quote is the book, and a new one takes the place of the last."""
-    quotes: list[tuple[LevelDepth, ...]] = [()]
-    monkeypatch.setattr(Venue, "book", lambda _self, _symbol: quotes[-1])
     monkeypatch.setattr(Venue, "has_orders", lambda _self, _symbol: False)
-    monkeypatch.setattr(Venue, "has_levels", lambda _self, _symbol: False)
+    below = msgspec.structs.replace(QUOTE, bid_price=4999.75, bid_size=20, bid_orders=4)
+    one_sided = msgspec.structs.replace(below, ask_size=0, ask_orders=0)
 
     async def scenario(client: RawClient, exchange: Exchange) -> None:
         [(_, image)] = await subscribed(client, 4, 1)
         assert (image["update_type"], image["presence_bits"]) == (2, 0)
-        quotes.append((_level(Side.BUY, 5000.0, 30, 5), _level(Side.SELL, 5000.25, 10, 2)))
-        exchange.publish([QUOTE])
-        [(_, first)] = await pushed(client)
+        exchange.publish([QUOTE, below, one_sided])
+        (_, first), (_, second), (_, third) = await pushed(client, 3)
         assert (first["update_type"], first["bid_price"], first["ask_price"]) == (7, [5000.0], [5000.25])
-        quotes.append((_level(Side.BUY, 4999.75, 20, 4), _level(Side.SELL, 5000.25, 10, 2)))
-        exchange.publish([QUOTE])
-        [(_, second)] = await pushed(client)
         assert (second["bid_price"], second["bid_size"], "ask_price" in second) == ([5000.0, 4999.75], [0, 20], False)
+        assert (third["ask_price"], third["ask_size"], "bid_price" in third) == ([5000.25], [0], False)
+
+    run(tmp_path, scenario)
+
+
+def test_sums_beyond_the_fields_width_are_shown_as_the_most_it_holds(tmp_path: Path) -> None:
+    """120 and 156: sizes are 32 bits wide; a tape's may add up to more at one price."""
+    most = 2**31 - 1
+
+    async def scenario(client: RawClient, exchange: Exchange) -> None:
+        exchange.publish([msgspec.structs.replace(TRADE, quantity=most)] * 2)
+        [(_, volumes), _] = await client.ask_all(119, **ES)
+        assert list(volumes.volume_at_price) == [most]
+        await subscribed(client, 4, 1)
+        exchange.publish([_book(_level(Side.BUY, 5000.0, 2 * most, 2))])
+        [(_, book)] = await pushed(client)
+        assert book["bid_size"] == [most]
 
     run(tmp_path, scenario)
 

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -66,6 +67,39 @@ def test_a_tick_is_written_once_however_many_get_it(tmp_path: Path) -> None:
     for connection in (1, 2, 3):
         sizes = [record.message.trade_size for record in WireLogReader(tmp_path).ticks_sent_to(connection)]
         assert sizes == list(range(1, connection + 1))
+
+
+@pytest.mark.parametrize("segment_bytes", [300, 3_000, MIB])
+def test_whatever_is_sent_to_whomever_is_read_again(segment_bytes: int, tmp_path: Path) -> None:
+    """Frames short and long, to changing receivers, damaged ones and other records between; each file can be read."""
+    random = Random(segment_bytes)
+    log, _ = wire_log(tmp_path, 64 * MIB)
+    log._segment_bytes, log._write_bytes_max = segment_bytes, max(1, segment_bytes // 2)
+    expected: list[tuple[Kind, tuple[int, ...], bytes]] = [(Kind.STARTED, (), b"")]
+    for number in range(800):
+        body = str(number).encode() + bytes(
+            random.choice((0, 10, 300, FRAME_BYTES_KEPT_MAX if number % 97 == 0 else 5))
+        )
+        receivers = tuple(range(1, random.choice((2, 2, 2, 3, 4)))) if number % 200 > 50 else (1, 2)
+        match random.randrange(12):
+            case 0:
+                log.sent(SpoiledFrame(body), 7)
+                expected.append((Kind.SPOILED, (7,), body))
+            case 1:
+                log.received(3, body, Framing.BARE, is_logged_in=True)
+                expected.append((Kind.MALFORMED, (3,), body))
+            case 2:
+                log.flush()
+            case _:
+                frame = OutgoingFrame(body)
+                for receiver in receivers:
+                    log.sent(frame, receiver)
+                expected.append((Kind.SENT, receivers, body))
+    log.close()
+    found = [(record.kind, record.connections, record.body) for record in read_records(tmp_path)]
+    assert found == [(kind, receivers, body[:FRAME_BYTES_KEPT_MAX]) for kind, receivers, body in expected]
+    assert log.records == len(expected)
+    assert log.missed == 0
 
 
 def test_images_are_no_ticks(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from actors.base import Body, Context
 from actors.control.audit import AuditLog
+from actors.control.market import market_report
 from actors.control.status import (
     Answers,
     branches,
@@ -50,8 +51,10 @@ from nightdesk.messages import (
 )
 from nightdesk.settings.children import BRANCHES, CONTROL, ORDER_PLANT, all_children, children_of, supervisor_of
 from nightdesk.settings.folders import CONTROL_SOCKET
+from nightdesk.settings.market_time import calendars_of
 from nightdesk.settings.models import Settings
 from nightdesk.settings.runtime import RunConfiguration
+from nightdesk.trading.schedule import MarketSchedule
 
 QUERY_DEADLINE_S = 2.0
 COMMAND_DEADLINE_S = 10.0
@@ -88,6 +91,7 @@ class ControlBody(Body):
         super().__init__(context)
         run = RunConfiguration.from_json(context.config)
         self._settings = run.settings
+        self._schedule = MarketSchedule(calendars_of(run.settings))
         self._gatherings: dict[str, _Gathering] = {}
         self._audit = AuditLog(Path(run.state_dir) / AUDIT_NAME, context.clock, self._audit_failed)
         path = os.path.join(run.runtime_dir, CONTROL_SOCKET)
@@ -153,7 +157,8 @@ class ControlBody(Body):
         return await verb(request)
 
     async def _status(self, request: Request) -> dict[str, Any]:
-        return status(self._settings, await self._ask_status((*self._supervisors(), *self._workers()), status_keys))
+        answers = await self._ask_status((*self._supervisors(), *self._workers()), status_keys)
+        return status(self._settings, answers, market_report(self._schedule, self.context.market_time.now_ns()))
 
     async def _tree(self, request: Request) -> dict[str, Any]:
         answers = await self._ask_status(self._supervisors(), lambda _: tree_keys())

@@ -65,8 +65,8 @@ def keys_without_hope(settings: Settings, origin: str, message: Message) -> set[
     return keys | {"account"} if ORDER_PLANT in silent else keys
 
 
-def status(settings: Settings, answers: Answers) -> dict[str, Any]:
-    """The whole status."""
+def status(settings: Settings, answers: Answers, market: list[dict[str, Any]]) -> dict[str, Any]:
+    """The whole status; ``market`` is what ``market_report`` gives."""
     account = answers.get("account")
     known = account if isinstance(account, AccountStatus) else None
     reports = _reports(answers)
@@ -77,6 +77,7 @@ def status(settings: Settings, answers: Answers) -> dict[str, Any]:
         "mode": settings.mode,
         "trading_state": known.trading_state if known else "UNKNOWN",
         "uptime_s": round(uptime_s, 3),
+        "market": market,
         "children": everyone,
         "plants": {plant: _plant(answers.get(f"plant:plants/{plant}")) for plant in PLANTS},
         "strategies": {

@@ -155,7 +155,7 @@ class HistoryPlantBody(PlantBody):
         """Start and end in seconds. The embedded exchange may play any date, so that there all of it is asked for."""
         if request.ts_end_ns == 0 and self.run.settings.mode == "sim":
             return _INDEX_MIN, _INDEX_MAX
-        end_ns = request.ts_end_ns or self.context.clock.now_ns()
+        end_ns = request.ts_end_ns or self.context.market_time.now_ns()
         finish_s = end_ns // _NS
         lookback_s = max(LOOKBACK_MIN_S, LOOKBACK_FACTOR * request.period_s * request.count)
         return max(_INDEX_MIN, finish_s - lookback_s), finish_s

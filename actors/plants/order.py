@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from actors.base import Context
 from actors.lanes import LaneClient, Peer, lane_path
 from actors.plants.journal import Journal, JournalBusyError, JournalWriteError
+from actors.plants.market_herald import MarketHerald
 from actors.plants.order_account import Account
 from actors.plants.order_audit import Audit
 from actors.plants.order_flatten import Flattener, FlattenPolicy
@@ -107,6 +108,8 @@ class OrderPlantBody(PlantBody):
         await self.audit.start()
         await self._market.start()
         self._sweeper = self.context.spawn(self._sweep(), name="order_sweep")
+        herald = MarketHerald(self.schedule, self.context.market_time, self.context.log)
+        self.context.spawn(herald.run(), name="market_herald")
         self.wills.resume()
         self._ask_for_parked()
         await super().start()
@@ -184,7 +187,8 @@ class OrderPlantBody(PlantBody):
         self.sender.link_lost()
         self._permission_changed()
         now_ns = self.context.clock.now_ns()
-        lost = ConnectionLost(plant=self.context.child_id, reason=reason, ts_recv_ns=now_ns)
+        is_scheduled = not self.link_schedule.is_trading()
+        lost = ConnectionLost(plant=self.context.child_id, reason=reason, ts_recv_ns=now_ns, scheduled=is_scheduled)
         self._lane.publish(StrategyId(""), lost)
 
     def on_push(self, template_id: int, message: Any) -> None:

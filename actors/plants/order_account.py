@@ -157,7 +157,7 @@ class Account:
 
     def event_fields(self, order: Order, ts_event_ns: int = 0) -> events.Common:
         """The fields that every order event has, with the next event id."""
-        return events.common(order, ts_event_ns or self.context.clock.now_ns(), self.journal.next_event_id())
+        return events.common(order, ts_event_ns or self.context.market_time.now_ns(), self.journal.next_event_id())
 
     def find(self, client_order_id: ClientOrderId) -> Order | None:
         """An order of any age by our id; one that only the journal had is in the table afterwards."""
@@ -273,7 +273,7 @@ class Account:
         """An order that nobody here sent counts in the position; one that ended without a fill is no concern."""
         if update.kind in COMPLETIONS:
             return None
-        order = events.external_order(update, self.context.clock.now_ns(), self.connection_epoch)
+        order = events.external_order(update, self.context.market_time.now_ns(), self.connection_epoch)
         try:
             self.journal.write_intent(order)
         except JournalWriteError as error:

@@ -240,7 +240,7 @@ class Gate:
             purpose=purpose,
             connection_epoch=account.connection_epoch,
             broker_ts_ns=account.broker_ts_ns,
-            ts_init_ns=account.context.clock.now_ns(),
+            ts_init_ns=account.context.market_time.now_ns(),
         )
 
     def _fields(self, client_order_id: ClientOrderId, strategy_id: StrategyId, order: Order | None) -> events.Common:
@@ -251,7 +251,7 @@ class Gate:
             "strategy_id": strategy_id,
             "symbol": "",
             "exchange": "",
-            "ts_event_ns": self._account.context.clock.now_ns(),
+            "ts_event_ns": self._account.context.market_time.now_ns(),
             "event_id": self._account.journal.next_event_id(),
         }
 

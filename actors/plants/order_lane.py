@@ -218,7 +218,7 @@ def _denied(
         strategy_id=strategy_id,
         symbol=symbol,
         exchange=rules.exchange if rules is not None else "",
-        ts_event_ns=account.context.clock.now_ns(),
+        ts_event_ns=account.context.market_time.now_ns(),
         event_id=account.journal.next_event_id(),
         code=code,
         text=text,

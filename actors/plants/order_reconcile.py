@@ -170,7 +170,7 @@ class Reconciler:
         """Beyond now by far enough for any difference of clocks."""
         if self._policy.replay_everything:
             return wire.REPLAY_FINISH_MAX_S
-        return self._account.context.clock.now_ns() // wire.NS_PER_S + REPLAY_AHEAD_S
+        return self._account.context.market_time.now_ns() // wire.NS_PER_S + REPLAY_AHEAD_S
 
     def _drain(self) -> None:
         buffered, self._buffer = self._buffer, None

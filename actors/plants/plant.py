@@ -8,13 +8,17 @@ from typing import Any, ClassVar, Final
 import pydantic
 
 from actors.base import Body, Context
+from actors.plants.link_schedule import LinkSchedule
 from nightdesk.errors import ConfigurationError, CredentialsError, LinkError, NightdeskError
 from nightdesk.messages import ChildId, Message, PlantStatus, QueryStatus, Severity
 from nightdesk.messages.orders import AccountIdentity
 from nightdesk.rithmic.session import FORCED_LOGOUT_REASON, PlantSession, RequestRefused
+from nightdesk.settings.market_time import calendars_of
 from nightdesk.settings.models import Gateway
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
 from nightdesk.settings.secrets import resolve_secret
+from nightdesk.settings.section import DAY_S
+from nightdesk.trading.schedule import MarketSchedule
 
 LINK_STABLE_S: Final = 30.0
 """A link that stood this long makes the next failure count as the first again."""
@@ -23,6 +27,10 @@ ENDPOINT_FILE: Final = "exchange.json"
 LOGIN_LOCK_FILE: Final = "login.lock"
 JITTER_MIN: Final = 0.5
 STOP_TIMEOUT_S: Final = 2.0
+QUIET_DELAY_MAX_S: Final = 300.0
+"""The longest wait between two attempts while no market trades; the next event of the calendar ends it."""
+
+OVERDUE_POLL_S: Final = 0.25
 
 
 class PlantBody(Body):
@@ -31,6 +39,9 @@ class PlantBody(Body):
     The loop is the only thing that heals here: it opens a new session after each loss, waiting longer each time, and
     ends the actor with ``LinkError`` when ``reconnect_attempts_max`` is spent, or with ``CredentialsError`` when the
     gateway has refused us ``login_refusals_max`` times.
+
+    While no market trades nothing of this counts and nobody is told: gateways are maintained then. A link that is
+    still missing when trading has begun is an alert at once.
     """
 
     kind: ClassVar[str]
@@ -42,22 +53,31 @@ class PlantBody(Body):
         """The session while the link is up, else None."""
         self.reconnects = 0
         self._link: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Task[Any] | None = None
         self._down_since_s: float | None = None
         self._opened_at_s: float | None = None
         self._failures = 0
         self._refusals = 0
+        self._quiet_failures = 0
+        self._quiet_refusals = 0
+        self._has_logged_in = context.incarnation > 1
+        self._is_outage_told = False
+        self.schedule = MarketSchedule(calendars_of(self.run.settings))
+        self.link_schedule = LinkSchedule(self.schedule, context.market_time, context.clock)
         self._past_messages = 0
         self._past_message_s: float | None = None
 
     async def start(self) -> None:
         """Begin to connect; being started does not mean that the link is up."""
         self._link = self.context.spawn(self._keep_link(), name=f"{self.kind}_link")
+        self._watch = self.context.spawn(self._watch_reopening(), name=f"{self.kind}_reopening")
 
     async def stop(self) -> None:
         """Log out."""
         session, self.session = self.session, None
-        if self._link is not None:
-            self._link.cancel()
+        for task in (self._link, self._watch):
+            if task is not None:
+                task.cancel()
         if session is not None:
             await session.close()
         if self._link is not None:
@@ -110,10 +130,25 @@ class PlantBody(Body):
         while True:
             await self.wait_until_ready()
             reason = await self._hold_one_link()
-            self._failures += 1
+            if self.link_schedule.is_trading():
+                self._quiet_failures = self._quiet_refusals = 0
+                self._failures += 1
+            else:
+                self._quiet_failures += 1
             if self._failures > self._settings().reconnect_attempts_max:
                 raise LinkError(f"no lasting link after {self._failures - 1} attempts; the last one: {reason}")
-            await asyncio.sleep(self._delay_s())
+            await self.link_schedule.wait(self._delay_s())
+
+    async def _watch_reopening(self) -> None:
+        """Tell of a link that is missing while a market trades, once in each outage."""
+        while True:
+            await asyncio.sleep(OVERDUE_POLL_S)
+            if not self.link_schedule.is_overdue(is_up=self.session is not None) or self._is_outage_told:
+                continue
+            self._is_outage_told = True
+            self.context.log.error("reconnect_overdue", plant=self.kind)
+            text = f"plant {self.kind} has no connection although the market trades"
+            self.context.alert("reconnect_overdue", Severity.CRITICAL, text, plant=self.kind)
 
     async def _hold_one_link(self) -> str:
         """Open a session, stay with it to its end, and return why it ended."""
@@ -140,6 +175,8 @@ class PlantBody(Body):
         log = self.context.log
         self.session = session
         self._opened_at_s = clock.monotonic_s()
+        self._has_logged_in = True
+        self._quiet_failures = self._quiet_refusals = 0
         log.info("plant_logged_in", plant=self.kind)
         reason = "stopped"
         try:
@@ -149,9 +186,11 @@ class PlantBody(Body):
                 self._down_since_s = None
                 self.reconnects += 1
                 log.info("connection_restored", plant=self.kind, downtime_ms=downtime_ms)
-                text = f"plant {self.kind} is connected again after {downtime_ms / 1000:.1f} s"
-                self.context.alert("connection_restored", Severity.INFO, text, downtime_ms=downtime_ms)
+                if self._is_outage_told:
+                    text = f"plant {self.kind} is connected again after {downtime_ms / 1000:.1f} s"
+                    self.context.alert("connection_restored", Severity.INFO, text, downtime_ms=downtime_ms)
                 self.on_link_restored(downtime_ms)
+            self._is_outage_told = False
             reason = await session.wait_closed()
         except (LinkError, RequestRefused) as error:
             reason = str(error)
@@ -166,21 +205,31 @@ class PlantBody(Body):
         lifetime_s = now_s - (self._opened_at_s or now_s)
         if lifetime_s >= LINK_STABLE_S:
             self._failures = self._refusals = 0
-        self.context.log.warning("connection_lost", plant=self.kind, reason=reason)
-        text = f"plant {self.kind} lost its connection: {reason}"
-        self.context.alert("connection_lost", Severity.WARNING, text, reason=reason)
+        is_scheduled = not self.link_schedule.is_trading()
+        log = self.context.log.info if is_scheduled else self.context.log.warning
+        log("connection_lost", plant=self.kind, reason=reason, scheduled=is_scheduled)
+        if not is_scheduled:
+            self._is_outage_told = True
+            text = f"plant {self.kind} lost its connection: {reason}"
+            self.context.alert("connection_lost", Severity.WARNING, text, reason=reason)
         self.on_link_down(reason)
-        if reason == FORCED_LOGOUT_REASON and lifetime_s < LINK_STABLE_S:
+        if reason == FORCED_LOGOUT_REASON and lifetime_s < LINK_STABLE_S and not is_scheduled:
             # Somebody else uses this login, perhaps: two who throw each other out would go on for ever.
             raise CredentialsError(f"plant {self.kind} is logged out by the gateway right after its login")
 
     def _attempt_failed(self, error: NightdeskError) -> str:
         """A link that never stood; the log shows each attempt, so that a wrong address is seen at once."""
-        tries = self._failures + 1
-        self.context.log.warning("connection_attempt_failed", plant=self.kind, reason=str(error), tries=tries)
+        if self.link_schedule.is_trading():
+            log, tries = self.context.log.warning, self._failures + 1
+        else:
+            log, tries = self.context.log.info, self._quiet_failures + 1
+        log("connection_attempt_failed", plant=self.kind, reason=str(error), tries=tries)
         return str(error)
 
     def _count_refusal(self, error: CredentialsError) -> None:
+        if not self.link_schedule.is_trading():
+            self._refused_quietly(error)
+            return
         self._refusals += 1
         tries_max = self._settings().login_refusals_max
         self.context.log.error("login_refused", plant=self.kind, reason=str(error), tries=self._refusals)
@@ -188,11 +237,23 @@ class PlantBody(Body):
         if self._refusals >= tries_max:
             raise error
 
+    def _refused_quietly(self, error: CredentialsError) -> None:
+        """A gateway under maintenance refuses everybody; but whoever has just started the system should hear of it."""
+        self._quiet_refusals += 1
+        self.context.log.info("login_refused", plant=self.kind, reason=str(error), scheduled=True)
+        if not self._has_logged_in and self._quiet_refusals == 1:
+            text = f"{error}; no market trades now, so this may be maintenance: it is tried again"
+            self.context.alert("login_refused", Severity.WARNING, text, tries=1)
+
     def _delay_s(self) -> float:
         settings = self._settings()
+        if self._quiet_refusals >= settings.login_refusals_max:
+            # More of them could lock the user; the next event of the calendar ends this wait.
+            return DAY_S
         # Far below the limits of a float however many attempts there are.
-        doublings = min(self._failures - 1, 30)
-        longest_s: float = min(settings.reconnect_max_s, settings.reconnect_initial_s * 2**doublings)
+        doublings = min(max(self._failures if not self._quiet_failures else self._quiet_failures, 1) - 1, 30)
+        limit_s = max(QUIET_DELAY_MAX_S, settings.reconnect_max_s) if self._quiet_failures else settings.reconnect_max_s
+        longest_s: float = min(limit_s, settings.reconnect_initial_s * 2**doublings)
         return longest_s * random.uniform(JITTER_MIN, 1.0)
 
     def _settings(self) -> Gateway:

@@ -101,7 +101,7 @@ class PnlPlantBody(PlantBody):
         breaks = self._breaks
         await session.request(POSITION_SNAPSHOT, account_id=account_id)
         if self._breaks == breaks:
-            self._report(BrokerSnapshotEnd(account_id=account_id, ts_event_ns=self.context.clock.now_ns()))
+            self._report(BrokerSnapshotEnd(account_id=account_id, ts_event_ns=self.context.market_time.now_ns()))
 
     def _report(self, message: Message) -> None:
         try:

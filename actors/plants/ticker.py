@@ -19,6 +19,7 @@ from nightdesk.messages import (
 from nightdesk.rithmic.decode import BEST_BID_OFFER, LAST_TRADE, MarketDecoder
 from nightdesk.rithmic.session import PlantSession, RequestRefused
 from nightdesk.rithmic.words import SUBSCRIBE, UpdateBits
+from nightdesk.trading.stale_watch import Silence, StaleWatch
 
 MARKET_DATA_UPDATE: Final = 100
 REPLAY_GRACE_S: Final = 10.0
@@ -26,6 +27,8 @@ REPLAY_GRACE_S: Final = 10.0
 
 REPLAY_FIRST_GRACE_S: Final = 60.0
 """``block``: the same while no strategy has subscribed at all."""
+
+SILENCE_POLL_S: Final = 1.0
 
 _UPDATE_BITS: Final = int(UpdateBits.LAST_TRADE | UpdateBits.BBO)
 
@@ -56,6 +59,8 @@ class TickerPlantBody(PlantBody):
         self._gates: dict[Instrument, tuple[asyncio.TimerHandle, bool]] = {}
         self._last_tick_ns: dict[Instrument, int] = {}
         self._open_gaps: dict[Instrument, int] = {}
+        self._down_since_ns: int | None = None
+        self._stale = StaleWatch(self.schedule, settings.market_time.stale_after_s)
         self._lost_since_s: float | None = None
         self.images = 0
 
@@ -67,6 +72,7 @@ class TickerPlantBody(PlantBody):
     async def start(self) -> None:
         """Open the lane, then begin to connect."""
         await self._lane.start()
+        self.context.spawn(self._watch_silence(), name="ticker_silence")
         await super().start()
 
     async def stop(self) -> None:
@@ -79,6 +85,7 @@ class TickerPlantBody(PlantBody):
 
     async def on_link_up(self, session: PlantSession) -> None:
         """Ask again for everything that is wanted."""
+        self._forget_quiet_gaps()
         self._subscribed.clear()
         for instrument in sorted(self._wanted):
             await self._subscribe(session, instrument)
@@ -94,10 +101,44 @@ class TickerPlantBody(PlantBody):
     def on_link_down(self, reason: str) -> None:
         """What happens until the first tick after this is lost, and nobody can know how much it is."""
         self._open_gaps.update(self._last_tick_ns)
+        if self._down_since_ns is None:
+            self._down_since_ns = self.context.market_time.now_ns()
         self._decoder.forget()
         if self._lost_since_s is None:
             self._lost_since_s = self.context.clock.monotonic_s()
         self._lane.broadcast(self._connection_lost(reason))
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(SILENCE_POLL_S)
+            if self.session is None or self._lane.is_paused:
+                self._stale.forget()
+                continue
+            newest_ns = {each[0]: self._last_tick_ns.get(each, 0) for each in self._subscribed}
+            clock, market_ns = self.context.clock, self.context.market_time.now_ns()
+            for silence in self._stale.look(newest_ns, market_ns, clock.monotonic_s()):
+                self._tell_silence(silence)
+
+    def _tell_silence(self, silence: Silence) -> None:
+        fields = {"symbol": silence.symbol, "seconds": round(silence.seconds, 1)}
+        if silence.is_stale:
+            self.context.log.warning("market_data_stale", **fields)
+            text = f"{silence.symbol}: nothing heard for {silence.seconds:.0f} s although its market is open"
+            self.context.alert("market_data_stale", Severity.WARNING, text, **fields)
+        else:
+            self.context.log.info("market_data_resumed", **fields)
+            text = f"{silence.symbol}: market data are back after {silence.seconds:.0f} s"
+            self.context.alert("market_data_resumed", Severity.INFO, text, **fields)
+
+    def _forget_quiet_gaps(self) -> None:
+        """Of a market that did not trade while the link was away nothing is lost."""
+        since_ns, self._down_since_ns = self._down_since_ns, None
+        if since_ns is None:
+            return
+        now_ns = self.context.market_time.now_ns()
+        for instrument in list(self._open_gaps):
+            if not self.link_schedule.was_trading(instrument[0], since_ns, now_ns):
+                del self._open_gaps[instrument]
 
     def on_push(self, template_id: int, message: Any) -> None:
         """Trades and quotes; called for each frame."""
@@ -173,7 +214,12 @@ class TickerPlantBody(PlantBody):
             subscriber.tell(self._connection_lost("not connected"))
 
     def _connection_lost(self, reason: str) -> ConnectionLost:
-        return ConnectionLost(plant=self.context.child_id, reason=reason, ts_recv_ns=self.context.clock.now_ns())
+        return ConnectionLost(
+            plant=self.context.child_id,
+            reason=reason,
+            ts_recv_ns=self.context.clock.now_ns(),
+            scheduled=not self.link_schedule.is_trading(),
+        )
 
     def _expected(self, instrument: Instrument) -> set[str]:
         """The configured strategies that trade the instrument."""

@@ -11,6 +11,7 @@ from actors.base import Body, Context
 from actors.lanes import LaneClient, Peer, lane_path
 from actors.strategies.history import HistoryDesk
 from actors.strategies.loading import load_strategy_class
+from actors.strategies.timekeeper import Timekeeper
 from nightdesk.errors import ConfigurationError, InvariantError
 from nightdesk.messages import (
     ChildId,
@@ -47,10 +48,10 @@ from nightdesk.messages import (
     TradeTick,
     TradingPermissionChanged,
 )
+from nightdesk.settings.market_time import calendar_for
 from nightdesk.settings.models import Settings, Strategy
 from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms
-from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.runner import StrategyRunner
 from nightdesk.trading.strategy_class import checked_parameters, mistyped_callbacks
 
@@ -60,12 +61,6 @@ HISTORY = ChildId("plants/history")
 
 RANDOM_BYTES = 8
 """Of chance in each client_order_id: 16 hexadecimal digits, of which a long strategy name leaves at least nine."""
-
-WAKE_MIN_S = 0.001
-"""The loop's own resolution: a timer is never re-armed for less."""
-
-WAKE_MAX_S = 3600.0
-"""A timer is looked at anew at least so often."""
 
 DRAIN_TIMEOUT_S = 1.0
 """How long the end waits for the order plant to take what on_stop sent."""
@@ -102,7 +97,7 @@ class StrategyBody(Body):
         self._run = RunConfiguration.from_json(context.config)
         self._section = _section_of(self._run.settings, context.child_id)
         self._instruments = _instruments_of(self._run.settings, self._section)
-        self._wake: asyncio.TimerHandle | None = None
+        self._timekeeper = Timekeeper(context, is_simulated=self._run.settings.mode == "sim")
         self._runner: StrategyRunner | None = None
         self._welcomed = False
         self._welcome_orders: tuple[OrderReport, ...] = ()
@@ -114,35 +109,34 @@ class StrategyBody(Body):
         self._history_desk = HistoryDesk(self._section.name, self._history.send, lambda: _is_open(self._history))
 
     async def start(self) -> None:
-        section, settings, clock = self._section, self._run.settings, self.context.clock
+        section = self._section
         base = Path(self._run.config_file).parent
         strategy_class = load_strategy_class(section.strategy_class, section.path, base)
         parameters = checked_parameters(strategy_class, section.parameters)
         for method, meant in mistyped_callbacks(strategy_class).items():
             self.context.log.warning("callback_unknown", strategy_id=section.name, method=method, meant=meant)
-        is_simulated = settings.mode == "sim" and settings.exchange is not None
-        speed = settings.exchange.speed if settings.mode == "sim" and settings.exchange is not None else 1.0
         runner = StrategyRunner(
             strategy_class(),
             name=section.name,
             instruments=self._instruments,
             parameters=parameters,
             outlet=self,
-            clock=MarketClock(speed, clock.now_ns(), clock.monotonic_s(), is_anchored=not is_simulated),
+            clock=self._timekeeper.market_clock(),
             random_text=lambda: secrets.token_hex(RANDOM_BYTES),
             log=self.context.log.bind(strategy_id=section.name),
+            calendars={terms.symbol: calendar_for(terms.symbol, self._run.settings) for terms in self._instruments},
         )
         self._runner = runner
         self._bind(runner)
         for lane in (self._market, self._order, self._history):
             await lane.start()
+        self._timekeeper.start(runner)
 
     async def stop(self) -> None:
         runner = self._started_runner()
         runner.stop()
         self._market_handlers = {}
-        if self._wake is not None:
-            self._wake.cancel()
+        self._timekeeper.stop()
         await self._drain_orders()
         self._history_desk.close()
         for lane in (self._market, self._history, self._order):
@@ -170,16 +164,7 @@ class StrategyBody(Body):
         self._history_desk.request(terms, period_s, count, on_result)
 
     def due_changed(self, due_ns: int | None) -> None:
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
-        runner = self._started_runner()
-        speed = runner.clock_speed
-        if due_ns is None or speed == 0:
-            return
-        delay_s = (due_ns - runner.now_ns()) / 1e9 / speed
-        delay_s = min(max(delay_s, WAKE_MIN_S), WAKE_MAX_S)
-        self._wake = asyncio.get_running_loop().call_later(delay_s, self._on_wake)
+        self._timekeeper.due_changed(self._started_runner(), due_ns)
 
     # Lanes.
 
@@ -305,11 +290,7 @@ class StrategyBody(Body):
                 SubscribeMarketData(subscriber=self.context.child_id, symbol=terms.symbol, exchange=terms.exchange)
             )
 
-    # Time and the end.
-
-    def _on_wake(self) -> None:
-        self._wake = None
-        self._started_runner().advance()
+    # The end.
 
     async def _drain_orders(self) -> None:
         """Give what on_stop sent the time to leave: first this turn's flush, then a slow peer."""

@@ -15,6 +15,9 @@ from nightdesk.errors import ConfigurationError
 from nightdesk.settings.folders import EXCHANGE_SOCKET
 from nightdesk.settings.load import load_folders
 
+NUMBER_MAX = 2**31 - 1
+"""Of connections and of faults; what is longer cannot be meant."""
+
 TemplateOption = Annotated[
     list[int] | None, typer.Option("--template", metavar="N", min=1, help="A template; may be given several times.")
 ]
@@ -32,23 +35,28 @@ def fault(
     ] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Only this user's connections.")] = None,
     connection: Annotated[
-        int | None, typer.Option("--connection", metavar="N", min=1, help="Only this connection.")
+        int | None, typer.Option("--connection", metavar="N", min=1, max=NUMBER_MAX, help="Only this connection.")
     ] = None,
     template: TemplateOption = None,
     duration: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="How long: 0.5, 10s, 5m; without it until heal.")
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Of a mix, or of random frames.")
+    ] = None,
     parameter: ParameterOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let the running exchange do something wrong.
+    """Let the running exchange do something wrong; mix: many things, at random by a seed.
 
     Example: python run.py simulator fault delay --plant order --for 10s --set latency_s=0.5
     """
     arguments: dict[str, object] = {"fault": name, "plant": plant, "user": user, "connection": connection}
     if template:
         arguments["templates"] = str(template)
+    if seed is not None:
+        arguments["seed"] = str(seed)
     if duration is not None:
         arguments["for_s"] = str(seconds_of(duration, option="--for"))
     for each in parameter or ():
@@ -71,7 +79,9 @@ def faults(context: typer.Context, config: ConfigOption = None, as_json: JsonOpt
 
 def heal(
     context: typer.Context,
-    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="One fault; without it, all.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", max=NUMBER_MAX, help="One fault; without it, all.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

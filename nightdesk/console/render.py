@@ -67,11 +67,37 @@ def status(result: dict[str, Any]) -> RenderableType:
     )  # fmt: skip
     return Group(
         head,
+        *(_market(report) for report in result["market"]),
         _children(result["children"]),
         _plants(result["plants"]),
         _strategies(result["strategies"]),
         positions(result["positions"]),
     )
+
+
+def _market(report: dict[str, Any]) -> Text:
+    """One calendar's line: what its market does, and what comes next in how much market time."""
+    phase = report["phase"].replace("_", "-")
+    line = Text.assemble(
+        ("market ", "dim"), " ".join(report["symbols"]), " ", (phase, "green" if phase == "open" else "yellow")
+    )
+    if report["pause"]:
+        line.append(f" ({report['pause']})")
+    if report["trade_date"]:
+        line.append(f"   trade date {report['trade_date']}")
+    event = report["next_event"]
+    if event is not None:
+        line.append("   next ", "dim")
+        line.append(f"{event['kind'].replace('_', '-')} {_minute(event['ts_ns'])}")
+        line.append(f" (in {text_of((event['ts_ns'] - report['now_ns']) / 1e9)})", "dim")
+    if phase != "open" and report["next_open_ns"]:
+        line.append("   trading begins ", "dim")
+        line.append(_minute(report["next_open_ns"]))
+    return line
+
+
+def _minute(ts_ns: int) -> str:
+    return datetime.fromtimestamp(ts_ns // 1_000_000_000, UTC).strftime("%a %Y-%m-%d %H:%M UTC")
 
 
 def tree(result: dict[str, Any]) -> RenderableType:

@@ -60,11 +60,15 @@ class DataGap(Message, frozen=True, kw_only=True):
 
 
 class ConnectionLost(Message, frozen=True, kw_only=True):
-    """A plant lost its connection to the gateway (or its process ended)."""
+    """A plant lost its connection to the gateway (or its process ended).
+
+    ``scheduled``: no market trades now, so that the loss is none of anybody's concern.
+    """
 
     plant: ChildId
     reason: str
     ts_recv_ns: int
+    scheduled: bool = False
 
 
 class ConnectionRestored(Message, frozen=True, kw_only=True):

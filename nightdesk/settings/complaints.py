@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nightdesk.errors import ConfigurationError
+from nightdesk.settings.instruments import SYMBOL_PATTERN
 from nightdesk.settings.models import Settings
 from nightdesk.settings.section import NAME_PATTERN
 from nightdesk.settings.yaml_source import KeyPath, YamlSource, is_secret
@@ -18,6 +19,7 @@ _PATTERNS = {
     NAME_PATTERN: NAME_MEND,
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "must be module:Class, such as my_strategies.cross:Cross",
     r"^[A-Z0-9]{1,16}$": "must be 1 to 16 capital letters and digits, such as ESZ6",
+    SYMBOL_PATTERN: "must be 1 to 16 capital letters and digits, such as ESZ6, or an alias, such as ES.front",
     r"^[A-Z]{1,12}$": "must be 1 to 12 capital letters, such as CME",
 }
 _KINDS = {

@@ -1,10 +1,11 @@
 """The embedded exchange's part of the configuration: its market, its users, its accounts and their limits."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from nightdesk.settings.section import Path, Seconds, Secret, Section, Text
+from nightdesk.settings.instants import checked_start
+from nightdesk.settings.section import Path, Seconds, Secret, Section, Text, TimeOfDay
 
 Money = Annotated[float, Field(ge=0, le=1e12)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -133,6 +134,25 @@ class ExchangeProduct(Section):
     """How far from the reference price (the session's first) it may trade, up or down."""
 
 
+class Maintenance(Section):
+    """When the embedded exchange keeps everybody out, by the exchange's clocks (Chicago's)."""
+
+    begins: Annotated[TimeOfDay, Field(alias="from")] = "16:10"
+    """Sessions end, and nobody can log in. A day on which a market trades or takes orders then has none."""
+    ends: Annotated[TimeOfDay, Field(alias="to")] = "16:40"
+    """Logins are taken again; later than `from`."""
+    weekend: bool = True
+    """Over a weekend it lasts until half an hour before a market takes orders again."""
+
+    @model_validator(mode="after")
+    def _ends_later(self) -> Self:
+        if self.ends <= self.begins:
+            raise ValueError(
+                f"from {self.begins} to {self.ends} is no time of one day; let it end later than it begins"
+            )
+        return self
+
+
 class Exchange(Section):
     """The embedded R|Protocol exchange. ``port`` 0 lets the system choose; ``speed`` 0: as fast as clients take it."""
 
@@ -144,6 +164,19 @@ class Exchange(Section):
     """Where the market comes from."""
     speed: Annotated[float, Field(ge=0, le=100_000)] = 1.0
     """Market seconds for one second of yours; 0: as fast as everybody keeps up."""
+    start: Text = "open"
+    """Market time at the first start: `now`; `open` (now where the market is open for ten more minutes, else the next
+    opening, with its pre-open); or an instant with its offset, such as 2024-03-10T16:55:00-05:00. Tapes bring their
+    own."""
+    sessions: Literal["calendar", "always"] | None = None
+    """Whether markets open and close by their calendar or never close; without it by the calendar, tapes never."""
+    quiet_speed: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Market seconds for one second of yours while every market is closed, where that is faster than `speed`."""
+    maintenance: Maintenance | None = Maintenance()
+    """When nobody can be logged in; only where markets keep a calendar. An empty value: never."""
+    front_month_days: Annotated[int, Field(ge=0, le=60)] = 4
+    """Days before a contract's last one from which the next contract is the front month; 4 is the Monday of the week
+    in which stock index futures end."""
     users: list[ExchangeUser] = []
     """Logins; without any: user ``nightdesk``, password ``nightdesk``, account ``SIM-1``."""
     accounts: list[ExchangeAccount] = []
@@ -162,7 +195,14 @@ class Exchange(Section):
     """How often a client must be heard of."""
     starting_balance: Money = 100_000.0
     """Of each new account, in currency."""
+    self_match: Literal["allow", "cancel_resting", "cancel_aggressor"] = "allow"
+    """When an account's order meets one of its own in the book: they trade, or the older or the newer is canceled."""
     faults: Path | None = None
     """A script of faults to inject (YAML, docs/simulator.md)."""
     wire_log_mb: Annotated[int, Field(ge=0, le=100_000)] = 256
     """Space for the record of everything received and sent, in MiB; the oldest is dropped; 0: no record."""
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start_is_an_instant(cls, value: Any) -> Any:
+        return checked_start(value)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nightdesk.errors import ConfigurationError
+from nightdesk.settings.calendar_overrides import check_overrides, read_overrides
 from nightdesk.settings.complaints import NAME_MEND, first_complaint
 from nightdesk.settings.folders import (
     RUNTIME_DIR_BYTES_MAX,
@@ -34,6 +35,7 @@ _PATH_KEYS: tuple[tuple[str, ...], ...] = (
     ("runtime_dir",),
     ("gateway", "ca_file"),
     ("strategies", "*", "path"),
+    ("market_time", "overrides"),
     ("exchange", "source", "path"),
     ("exchange", "source", "tapes", "*", "path"),
     ("exchange", "history", "*", "path"),
@@ -85,6 +87,7 @@ def load_settings(
         settings = settings.model_copy(update={"exchange": Exchange()})
     for where, text in complaints(settings):
         raise source.error(where, text)
+    settings = _with_days(source, settings)
     folders = _folders(source, file, settings.name, settings.state_dir, settings.runtime_dir, environ)
     if check_strategies:
         _check_strategies(source, settings)
@@ -170,6 +173,18 @@ def _folders(
             f"{runtime} is too long for the sockets in it; set a path of at most {RUNTIME_DIR_BYTES_MAX} characters",
         )
     return Folders(name=name, state_dir=state, runtime_dir=runtime, config_file=str(file.resolve()))
+
+
+def _with_days(source: YamlSource, settings: Settings) -> Settings:
+    # Read once, here: an edit of the file while the system runs must not reach only those that restart.
+    market_time = settings.market_time
+    check_overrides(market_time.days, ("market_time", "days"), source.error)
+    if market_time.overrides is None:
+        return settings
+    if market_time.days:
+        raise source.error(("market_time", "days"), "stands beside overrides; put all days into one of them")
+    days = read_overrides(market_time.overrides)
+    return settings.model_copy(update={"market_time": market_time.model_copy(update={"days": days})})
 
 
 def _check_strategies(source: YamlSource, settings: Settings) -> None:

@@ -8,6 +8,9 @@ from nightdesk.settings.exchange import Exchange as Exchange
 from nightdesk.settings.exchange import ExchangeUser as ExchangeUser
 from nightdesk.settings.exchange import ReplaySource as ReplaySource
 from nightdesk.settings.exchange import SyntheticSource as SyntheticSource
+from nightdesk.settings.instruments import Instrument as Instrument
+from nightdesk.settings.instruments import Roll as Roll
+from nightdesk.settings.market_time import MarketTimeSettings
 from nightdesk.settings.section import Name as Name
 from nightdesk.settings.section import Path as Path
 from nightdesk.settings.section import Seconds as Seconds
@@ -55,21 +58,6 @@ class Credentials(Section):
     """The user of the login."""
     password: Secret
     """Its password."""
-
-
-class Instrument(Section):
-    """One contract; ``tick_size`` in price units, ``point_value`` in currency for one whole point."""
-
-    symbol: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
-    """The contract, such as ESZ6; an expired one gets no data."""
-    exchange: Annotated[str, Field(pattern=r"^[A-Z]{1,12}$")]
-    """Its exchange, such as CME."""
-    tick_size: Annotated[float, Field(ge=1e-9, le=1e9)]
-    """The smallest step of its price, in price units."""
-    point_value: Annotated[float, Field(ge=1e-9, le=1e9)]
-    """What one whole point of one contract is worth, in currency."""
-    commission: Annotated[float, Field(ge=0, le=1e9)] = 0.0
-    """Costs of one contract and side, in currency."""
 
 
 class Risk(Section):
@@ -187,13 +175,15 @@ class Settings(Section):
     credentials: Credentials | None = None
     """Required in modes ``paper`` and ``live``."""
     instruments: Annotated[list[Instrument], Field(min_length=1)]
-    """Every contract that may be traded."""
+    """Every contract that may be traded, and aliases such as ES.front."""
     risk: Risk
     """Limits of the account, checked before each order."""
     journal: Journal = Journal()
     """The journal of orders and fills."""
     market_lane: MarketLane = MarketLane()
     """How ticks reach strategies that do not keep up."""
+    market_time: MarketTimeSettings = MarketTimeSettings()
+    """When the instruments trade."""
     strategies: list[Strategy] = []
     """Each runs in a process of its own."""
     alerts: list[AlertChannel] = []

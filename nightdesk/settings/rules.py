@@ -6,8 +6,13 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from nightdesk.calendars.load import load_calendar
+from nightdesk.errors import CalendarError
 from nightdesk.settings.alert_events import ALERT_EVENTS
+from nightdesk.settings.contracts import contract_complaints
 from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, Recording
+from nightdesk.settings.instants import START_OPEN
+from nightdesk.settings.market_time import calendar_name_for
 from nightdesk.settings.models import ReplaySource, Settings
 from nightdesk.settings.yaml_source import KeyPath
 
@@ -20,6 +25,8 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
     yield from _gateway(settings)
     yield from _names(settings)
     yield from _instruments(settings)
+    yield from contract_complaints(settings)
+    yield from _calendars(settings)
     yield from _exchange(settings)
     yield from _events(settings)
     yield from _files(settings)
@@ -98,9 +105,24 @@ def _instruments(settings: Settings) -> Iterator[Complaint]:
             yield ("exchange", "products", index, "symbol"), text
 
 
+def _calendars(settings: Settings) -> Iterator[Complaint]:
+    for product, name in settings.market_time.calendars.items():
+        try:
+            load_calendar(name)
+        except CalendarError as error:
+            yield ("market_time", "calendars", product), str(error)
+    for index, instrument in enumerate(settings.instruments):
+        try:
+            calendar_name_for(instrument.symbol, settings)
+        except CalendarError as error:
+            yield ("instruments", index, "symbol"), str(error)
+
+
 def _exchange(settings: Settings) -> Iterator[Complaint]:
     if settings.exchange is None:
         return
+    if isinstance(settings.exchange.source, ReplaySource) and settings.exchange.start != START_OPEN:
+        yield ("exchange", "start"), "a tape brings its own time; remove start, or the tape"
     held = {account for user in settings.exchange.users for account in user.accounts} or set(DEFAULT_ACCOUNTS)
     for index, account in enumerate(settings.exchange.accounts):
         path: KeyPath = ("exchange", "accounts", index, "id")
@@ -140,6 +162,9 @@ def _files(settings: Settings) -> Iterator[Complaint]:
     for place, recording in _recordings(settings):
         if not os.path.isfile(recording.path):
             yield (*place, "path"), f"{recording.path} is not a file; mend the path of the recorded tape"
+    overrides = settings.market_time.overrides
+    if overrides is not None and not os.path.isfile(overrides):
+        yield ("market_time", "overrides"), f"{overrides} is not a file; mend the path of the days"
     if settings.exchange and settings.exchange.faults and not os.path.isfile(settings.exchange.faults):
         yield ("exchange", "faults"), f"{settings.exchange.faults} is not a file; mend the path of the fault script"
     for index, strategy in enumerate(settings.strategies):

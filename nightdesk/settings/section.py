@@ -20,6 +20,9 @@ Path = Annotated[str, Field(min_length=1, max_length=4096)]
 
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+"""A time by the exchange's clocks, such as ``"16:10"``; in quotes, or YAML 1.1 would read a number."""
+
 
 class Section(BaseModel):
     """A part of the file: unknown keys are refused, values are not coerced, nothing changes after loading."""

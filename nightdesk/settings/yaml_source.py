@@ -73,8 +73,10 @@ class YamlSource:
     must not be stopped by another part.
     """
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], *, pattern: str = "config/sim.yaml") -> None:
+        """``pattern`` is what a complaint of a file with nothing in it names to start from."""
         self.file = str(path)
+        self._pattern = pattern
         self.tree: dict[str, Any] = {}
         self.lines: dict[KeyPath, int] = {(): 1}
         self.undefined: list[tuple[KeyPath, str]] = []
@@ -125,9 +127,9 @@ class YamlSource:
         except yaml.YAMLError as error:
             raise self._syntax_error(error, payload.decode().splitlines()) from None
         if root is None:
-            raise self.error((), "is empty; start from config/sim.yaml")
+            raise self.error((), f"is empty; start from {self._pattern}")
         if not isinstance(root, yaml.MappingNode):
-            raise self.error((), "must be a mapping of keys to values; start from config/sim.yaml")
+            raise self.error((), f"must be a mapping of keys to values; start from {self._pattern}")
         self.tree = self._mapping(loader, root, ())
 
     def _syntax_error(self, error: yaml.YAMLError, text: list[str]) -> ConfigurationError:

@@ -9,7 +9,10 @@ from structlog.typing import FilteringBoundLogger
 
 from nightdesk.clocks import Clock
 from nightdesk.errors import ConfigurationError
+from nightdesk.market_clock_file import MarketClockWriter
 from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, ExchangeAccount, ExchangeProduct
+from nightdesk.settings.instants import iso_utc
+from nightdesk.settings.market_time import calendar_for, calendars_of, is_always_open
 from nightdesk.settings.models import Exchange as ExchangeSettings
 from nightdesk.settings.models import Instrument, ReplaySource
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
@@ -23,7 +26,10 @@ from nightdesk.simulator.model import AccountTerms, Product
 from nightdesk.simulator.plants.bars import BarStore
 from nightdesk.simulator.plants.past import Past
 from nightdesk.simulator.plants.past_file import PastFile
+from nightdesk.simulator.start import Former, start_of
 from nightdesk.simulator.venue.log import ExchangeLog, rebuild
+from nightdesk.simulator.venue.matching import SelfMatch
+from nightdesk.simulator.venue.trade_dates import TradeDates
 from nightdesk.simulator.venue.venue import Venue
 from nightdesk.simulator.wire.certificates import load_or_create, write_private
 from nightdesk.simulator.wire.server import ExchangeServer
@@ -118,16 +124,43 @@ def _exchange_settings(run: RunConfiguration) -> ExchangeSettings:
     return run.settings.exchange
 
 
-def assemble(run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogger) -> tuple[Exchange, ExchangeLog]:
-    """Build the exchange and bring it to the state in which its log left it."""
+def _start_ns(
+    run: RunConfiguration,
+    clock: Clock,
+    market_clock: MarketClockWriter | None,
+    logged_ns: int,
+    logger: FilteringBoundLogger,
+) -> int:
+    """The market time at which a market without tapes begins; never before the one that it had reached."""
+    former = Former(market_clock.resumed if market_clock is not None else None, logged_ns)
+    calendars = {calendar_for(each.symbol, run.settings) for each in run.settings.instruments}
+    start = start_of(_exchange_settings(run).start, calendars, clock.now_ns(), clock.monotonic_s(), former)
+    if start.ns > start.wanted_ns:
+        logger.info("exchange_time_continues", market_time=iso_utc(start.ns), start=iso_utc(start.wanted_ns))
+    return start.ns
+
+
+def assemble(
+    run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogger, market_clock: MarketClockWriter | None = None
+) -> tuple[Exchange, ExchangeLog]:
+    """Build the exchange and bring it to the state in which its log left it; its time goes to ``market_clock``."""
     settings = _exchange_settings(run)
     products = _products(run.settings.instruments, settings)
     users = _users(settings)
-    venue = Venue(products, _accounts(users, settings), settings.starting_balance)
+    calendars = calendars_of(run.settings)
+    venue = Venue(
+        products,
+        _accounts(users, settings),
+        settings.starting_balance,
+        self_match=SelfMatch(settings.self_match.upper()),
+        dates=TradeDates(calendars),
+    )
     exchange_log = ExchangeLog(Path(run.state_dir) / LOG_FILE)
     records = rebuild(exchange_log, venue)
     logger.info("exchange_recovered", records=records)
     source = settings.source
+    is_played = isinstance(source, ReplaySource)
+    start_ns = None if is_played else _start_ns(run, clock, market_clock, exchange_log.newest_ns, logger)
     setup = ExchangeSetup(
         system_name=settings.system_name,
         products=products,
@@ -140,18 +173,24 @@ def assemble(run: RunConfiguration, *, clock: Clock, logger: FilteringBoundLogge
         history_records_max=settings.history_records_max,
         history_pause_s=settings.history_pause_s,
         is_prefix_required=settings.framing == "prefixed",
+        start_ns=start_ns,
+        quiet_speed=settings.quiet_speed,
+        waits_for_clients=settings.speed > 1 and not is_always_open(run.settings),
     )
     exchange = Exchange(
         setup,
         venue=venue,
-        flow=make_flow(source, venue, products, clock.now_ns()),
+        flow=make_flow(source, venue, products, clock.now_ns() if start_ns is None else start_ns),
         bars=BarStore(),
         past=_past(settings, products, logger),
         exchange_log=exchange_log,
         clock=clock,
         logger=logger,
         wire_log=_wire_log(run, settings, users, clock, logger),
+        market_clock=market_clock,
     )
+    if not is_always_open(run.settings) and any(not each.never_closes for each in calendars.values()):
+        exchange.keep_days(calendars, settings.maintenance)
     return exchange, exchange_log
 
 
@@ -189,7 +228,8 @@ async def listening(
     script = script_of(run.settings)
     _make_folders(run)
     certificates = load_or_create(run.state_dir)
-    exchange, exchange_log = assemble(run, clock=clock, logger=logger)
+    market_clock = MarketClockWriter(run.runtime_dir, speed=_exchange_settings(run).speed, clock=clock)
+    exchange, exchange_log = assemble(run, clock=clock, logger=logger, market_clock=market_clock)
     endpoint_path = Path(run.runtime_dir) / ENDPOINT_FILE
     try:
         async with ExchangeServer(exchange, certificates, _exchange_settings(run).port) as server:
@@ -215,6 +255,7 @@ async def listening(
                 finally:
                     endpoint_path.unlink(missing_ok=True)
     finally:
+        market_clock.close()
         exchange_log.close()
         if exchange.wire_log is not None:
             exchange.wire_log.close()

@@ -1,24 +1,30 @@
 """The exchange as a whole: the venue, its log and history, the market's motor, and everybody who is connected."""
 
-from collections.abc import Callable, Iterable, Sequence, Set
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from nightdesk.clocks import Clock
+from nightdesk.market_clock_file import MarketClockWriter
+from nightdesk.settings.exchange import Maintenance
+from nightdesk.simulator.days.exchange_days import OPEN, ExchangeDays
+from nightdesk.simulator.days.flow_days import NoFlowDays
 from nightdesk.simulator.faults.injector import Injector
 from nightdesk.simulator.flows.drive import AS_FAST_AS_TAKEN, MarketDrive
 from nightdesk.simulator.flows.flow import Flow
+from nightdesk.simulator.flows.synthetic import SyntheticFlow
 from nightdesk.simulator.model import (
     BookChanged,
     BracketChanged,
     ModeChanged,
     OrderEventKind,
     OrderHappened,
+    PositionSettled,
     Product,
     Quoted,
+    Settled,
     Traded,
     VenueEvent,
 )
@@ -28,14 +34,16 @@ from nightdesk.simulator.plants.history import RECORDS_MAX
 from nightdesk.simulator.plants.market_feed import MarketFeed
 from nightdesk.simulator.plants.order_feed import OrderFeed
 from nightdesk.simulator.plants.past import Past
-from nightdesk.simulator.plants.pnl import PnlFeed, account_update, instrument_update
+from nightdesk.simulator.plants.pnl import PnlFeed
 from nightdesk.simulator.plants.reference import Catalog
 from nightdesk.simulator.plants.replays import ReplayDesk, records_of_output
 from nightdesk.simulator.plants.repository import Agreements
 from nightdesk.simulator.venue.log import ExchangeLog
 from nightdesk.simulator.venue.venue import Venue
+from nightdesk.simulator.wire.gateway import GOING_AWAY, force_logout
 from nightdesk.simulator.wire.session import Session, User
 from nightdesk.simulator.wire.wire_log import WireLog
+from nightdesk.trading.sessions import SessionCalendar
 
 HEARTBEAT_GRACE_S = 10.0
 """A client is dropped when it has sent nothing for the heartbeat interval and this; no source states the real one."""
@@ -43,13 +51,8 @@ HEARTBEAT_GRACE_S = 10.0
 LOGIN_DEADLINE_S = 30.0
 """A connection that has not logged in by then, or was refused and lingers, is closed."""
 
-NS_PER_S = 1_000_000_000
-MARK_INTERVAL_S = 1.0
-"""Open positions are marked to the market at most so often."""
-
-_CHANGES_POSITION = frozenset(
-    {OrderEventKind.FILLED, OrderEventKind.OPENED, OrderEventKind.MODIFIED, OrderEventKind.COMPLETED}
-)
+MAINTENANCE = "maintenance"
+"""Why a connection is closed that comes in a maintenance."""
 
 
 class ExchangeSetup(msgspec.Struct, frozen=True):
@@ -68,6 +71,12 @@ class ExchangeSetup(msgspec.Struct, frozen=True):
     """Seconds of an answer's output after which it halts until the client resumes it; 0: never."""
     is_prefix_required: bool = False
     """Frames without the four-byte length are rejected; otherwise a connection's first frame decides."""
+    start_ns: int | None = None
+    """The market time at which the exchange begins; None: with its flow's first step."""
+    quiet_speed: float | None = None
+    """A faster speed while all markets are closed."""
+    waits_for_clients: bool = False
+    """The market begins with its first subscriber at any speed, as tapes and markets at speed 0 do."""
 
 
 class Exchange:
@@ -85,6 +94,7 @@ class Exchange:
         clock: Clock,
         logger: FilteringBoundLogger,
         wire_log: WireLog | None = None,
+        market_clock: MarketClockWriter | None = None,
     ) -> None:
         self.system_name = setup.system_name
         self.url = ""
@@ -104,13 +114,16 @@ class Exchange:
         self.market_feed = MarketFeed(lambda: self.drive.subscriptions_changed(), venue, self.catalog)
         self.order_feed = OrderFeed()
         self.order_feed.attach(venue)
-        self.bar_feed = BarFeed()
-        self.pnl_feed = PnlFeed()
+        self.bar_feed = BarFeed(lambda: self.drive.subscriptions_changed())
+        self.pnl_feed = PnlFeed(venue, clock)
         self.agreements = Agreements()
         self.past = past if past is not None else Past((), logger)
         self.replays = ReplayDesk(records_of_output(setup.history_pause_s), clock, logger)
         self.history_records_max = setup.history_records_max
         self._setup = setup
+        self._flow = flow
+        self._days: ExchangeDays | None = None
+        """None where markets never close."""
         self._log = exchange_log
         self._sessions: set[Session] = set()
         self._sessions_counted = 0
@@ -123,22 +136,24 @@ class Exchange:
             BookChanged: self.market_feed.book,
             ModeChanged: self.market_feed.mode,
             BracketChanged: self.order_feed.bracket,
+            Settled: self.market_feed.settled,
+            PositionSettled: self.pnl_feed.position_settled,
         }
         """Who tells the subscribers of what happened, by its type; orders' events are told below."""
-        self._marked_s = clock.monotonic_s()
-        self._is_mark_due = False
-        self._moved: set[str] = set()
-        """Accounts whose working orders changed since the last marks."""
         self.drive = MarketDrive(
             flow,
             speed=setup.speed,
-            starts_when_wanted=setup.speed == AS_FAST_AS_TAKEN or bool(setup.played_symbols),
+            starts_when_wanted=setup.speed == AS_FAST_AS_TAKEN or bool(setup.played_symbols) or setup.waits_for_clients,
             clock=clock,
             apply=self._apply,
             advance=self._advance,
             is_wanted=lambda: bool(self._listeners()),
-            changes=lambda: self.market_feed.changes,
+            changes=lambda: self.market_feed.changes + self.bar_feed.changes,
             room=self._room,
+            start_ns=setup.start_ns,
+            quiet_speed=setup.quiet_speed,
+            market_clock=market_clock,
+            ends_with_flow=bool(setup.played_symbols),
         )
 
     @property
@@ -190,9 +205,47 @@ class Exchange:
     def set_mode(self, symbols: Iterable[str], mode: str, reason: str) -> None:
         """Open, close, halt or reserve markets, and tell everybody."""
         now_ns = self.now_ns()
-        trade_date = datetime.fromtimestamp(now_ns // NS_PER_S, UTC).strftime("%Y%m%d")
         for symbol in symbols:
-            self._apply(self.venue.set_mode(symbol, mode, reason, trade_date, now_ns))
+            if not self.venue.is_expired(symbol):
+                trade_date = self.venue.dates.date_of(symbol, now_ns)
+                self._apply(self.venue.set_mode(symbol, mode, reason, trade_date, now_ns))
+
+    def keep_days(self, calendars: Mapping[str, SessionCalendar], maintenance: Maintenance | None) -> None:
+        """Open and close markets by their calendars from now on; before anybody is served.
+
+        What became due while there was no exchange is done and recorded now.
+        """
+        flow = self._flow if isinstance(self._flow, SyntheticFlow) else None
+        days = self._days = ExchangeDays(
+            self,
+            calendars,
+            flow if flow is not None else NoFlowDays(),
+            maintenance,
+            self.drive.changed if flow is not None else lambda: None,
+        )
+        for settled in self.venue.day_book.settled.values():
+            self.market_feed.settled(settled)
+        self._apply(days.begin(self.now_ns()))
+        self.drive.use(days)
+
+    def scheduled_mode(self, symbol: str) -> str:
+        """The mode that a market has by its calendar."""
+        return self._days.mode(symbol) if self._days is not None else OPEN
+
+    @property
+    def is_down(self) -> bool:
+        """Whether a maintenance keeps everybody out."""
+        return self._days is not None and self._days.is_down
+
+    def end_sessions(self) -> int:
+        """Everybody who is logged in is logged out by force (77), other connections are closed; how many there were."""
+        sessions = list(self._sessions)
+        for session in sessions:
+            if session.plant is not None:
+                force_logout(session)
+            else:
+                session.outlet.finish(GOING_AWAY, MAINTENANCE)
+        return len(sessions)
 
     async def run_market(self) -> None:
         """Until the tape ends; orders still rest and positions can still be read after that."""
@@ -221,12 +274,7 @@ class Exchange:
         self.close_bars()
         self.replays.tend()
         self.market_feed.front_months.roll(self.now_ns())
-        if (self._is_mark_due or self._moved) and now_s - self._marked_s >= MARK_INTERVAL_S:
-            self._marked_s = now_s
-            for account_id in self.pnl_feed.accounts:
-                self._mark(account_id)
-            self._is_mark_due = False
-            self._moved.clear()
+        self.pnl_feed.tend(self.now_ns())
 
     def close_bars(self) -> None:
         """Send the live bars that market time has left behind."""
@@ -235,7 +283,7 @@ class Exchange:
 
     def _tell_trade(self, trade: Traded) -> None:
         self.market_feed.trade(trade)
-        self._is_mark_due = True
+        self.pnl_feed.traded()
         for bar in self.bars.add(trade):
             self.bar_feed.closed(bar)
         self.bar_feed.trade(trade)
@@ -243,10 +291,7 @@ class Exchange:
     def _tell_order(self, event: OrderHappened, canceled_by_request: Set[str]) -> None:
         is_requested = event.kind is OrderEventKind.CANCELED and event.order.basket_id in canceled_by_request
         self.order_feed.order_happened(event, is_requested_cancel=is_requested)
-        if event.kind is OrderEventKind.FILLED:
-            self._send_position(event)
-        elif event.kind in _CHANGES_POSITION:
-            self._moved.add(event.order.terms.account_id)
+        self.pnl_feed.order_happened(event)
 
     def _advance(self, now_ns: int) -> list[VenueEvent]:
         """What the venue's own timers bring until a moment."""
@@ -258,37 +303,11 @@ class Exchange:
         self.publish(events)
 
     def _listeners(self) -> Set[Session]:
-        """Those whom the market plays for: subscribers of what is recorded, or of anything."""
-        subscribers = self.market_feed.subscribers
-        played = self._setup.played_symbols
-        return {session for symbol in played for session in subscribers(symbol)} if played else subscribers(None)
+        """Those whom the market plays for: subscribers of what is recorded, or of anything; of live bars as well."""
+        feeds = (self.market_feed.subscribers, self.bar_feed.subscribers)
+        symbols = self._setup.played_symbols or (None,)
+        return {session for symbol in symbols for subscribers in feeds for session in subscribers(symbol)}
 
     async def _room(self) -> None:
         for session in self._listeners():
             await session.outlet.room()
-
-    def _send_position(self, filled: OrderHappened) -> None:
-        account_id = filled.order.terms.account_id
-        if account_id not in self.pnl_feed.accounts:
-            return
-        positions = self.venue.positions(account_id)
-        traded = [each for each in positions if each.symbol == filled.order.terms.symbol]
-        account = self.venue.account(account_id)
-        payloads = [instrument_update(position, filled.ts_ns) for position in traded]
-        self.pnl_feed.send(
-            account_id,
-            [*payloads, account_update(account, positions, filled.ts_ns, terms=self.venue.terms(account_id))],
-        )
-
-    def _mark(self, account_id: str) -> None:
-        positions = self.venue.positions(account_id)
-        account = self.venue.account(account_id)
-        now_ns = self.now_ns()
-        open_positions = [
-            instrument_update(position, now_ns)
-            for position in positions
-            if position.net_quantity or position.working_buy_quantity or position.working_sell_quantity
-        ]
-        if open_positions or account_id in self._moved:
-            money = account_update(account, positions, now_ns, terms=self.venue.terms(account_id))
-            self.pnl_feed.send(account_id, [*open_positions, money])

@@ -1,4 +1,8 @@
-"""The embedded exchange's own vocabulary: terms, orders, and what happens to them. Nothing here knows the wire."""
+"""The embedded exchange's own vocabulary: terms, orders, and what happens to them. Nothing here knows the wire.
+
+The words of brackets stand in ``bracket_model.py``, those of the calendar's days in ``day_model.py``; they are part of
+it.
+"""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -6,6 +10,16 @@ from enum import StrEnum
 import msgspec
 
 from nightdesk.messages.enums import AggressorSide, OrderType, Side, TimeInForce
+from nightdesk.simulator.bracket_model import BracketChanged as BracketChanged
+from nightdesk.simulator.bracket_model import BracketKind as BracketKind
+from nightdesk.simulator.bracket_model import BracketLevel as BracketLevel
+from nightdesk.simulator.bracket_model import BracketTerms as BracketTerms
+from nightdesk.simulator.bracket_model import ExitRole as ExitRole
+from nightdesk.simulator.day_model import DayEvent as DayEvent
+from nightdesk.simulator.day_model import Expired as Expired
+from nightdesk.simulator.day_model import Listed as Listed
+from nightdesk.simulator.day_model import PositionSettled as PositionSettled
+from nightdesk.simulator.day_model import Settled as Settled
 
 
 class Product(msgspec.Struct, frozen=True):
@@ -67,37 +81,6 @@ class IfTouched(msgspec.Struct, frozen=True):
     price: float
 
 
-class BracketKind(StrEnum):
-    """The wire's bracket types: which exits an entry brings, and whether they stay at their first prices."""
-
-    STOP_ONLY = "STOP_ONLY"
-    TARGET_ONLY = "TARGET_ONLY"
-    TARGET_AND_STOP = "TARGET_AND_STOP"
-    STOP_ONLY_STATIC = "STOP_ONLY_STATIC"
-    TARGET_ONLY_STATIC = "TARGET_ONLY_STATIC"
-    TARGET_AND_STOP_STATIC = "TARGET_AND_STOP_STATIC"
-
-
-class BracketTerms(msgspec.Struct, frozen=True):
-    """The exits of a bracket: distances in ticks from the entry's fill price, quantities in contracts."""
-
-    kind: BracketKind
-    target_quantity: int = 0
-    target_ticks: int = 0
-    stop_quantity: int = 0
-    stop_ticks: int = 0
-    trailing_stop_trigger_ticks: int = 0
-    """The stop begins to trail when the market has gone so far in favour; 0: it does not trail."""
-    trailing_by_last_trade: bool = False
-    break_even_ticks: int = 0
-    break_even_trigger_ticks: int = 0
-    """At a profit of so many ticks the stop moves to the entry price plus ``break_even_ticks``; 0: never."""
-    stop_market_on_reject: bool = False
-    target_market_at_ns: int | None = None
-    stop_market_at_ns: int | None = None
-    target_market_after_s: int = 0
-
-
 class NewOrder(msgspec.Struct, frozen=True, gc=False):
     """A client's request for an order as the gateway took it from the wire."""
 
@@ -145,13 +128,6 @@ class Hold(StrEnum):
     """The trigger of a MARKET_IF_TOUCHED or LIMIT_IF_TOUCHED order."""
 
 
-class ExitRole(StrEnum):
-    """Which exit of a bracket an order is."""
-
-    TARGET = "TARGET"
-    STOP = "STOP"
-
-
 class Completion(StrEnum):
     """Why an order is complete; the wire's words."""
 
@@ -190,13 +166,15 @@ class OrderState(msgspec.Struct, frozen=True, gc=False):
     """Set while the server holds the order back (stages RELEASE_PENDING and TRIGGER_PENDING)."""
     exit_role: ExitRole | None = None
     released_quantity: int = 0
-    """Of a bracket's exit: how much the entry's fills have released for its role so far."""
+    """Of a bracket's exit: how much the entry's fills have released for its level so far."""
     linked_fills: int = 0
     """Of an OCO leg: the other legs' fills that its quantity has been reduced by."""
     trail_by_ticks: int = 0
     """The present distance of a trailing stop."""
     if_touched: IfTouched | None = None
     """The present condition while ``hold`` is RELEASE or CONDITION."""
+    exit_level: int = 0
+    """Of a bracket's exit: which of its bracket's targets or stops it is, counted from 0."""
 
 
 class Execution(msgspec.Struct, frozen=True, gc=False):
@@ -328,20 +306,6 @@ class ModeChanged(msgspec.Struct, frozen=True):
     ts_ns: int
 
 
-class BracketChanged(msgspec.Struct, frozen=True):
-    """The quantities of a bracket's exits changed; ``basket_id`` is the entry's."""
-
-    account_id: str
-    basket_id: str
-    stop_ticks: int
-    stop_quantity: int
-    stop_quantity_released: int
-    target_ticks: int
-    target_quantity: int
-    target_quantity_released: int
-    ts_ns: int
-
-
 class OrdersLinked(msgspec.Struct, frozen=True):
     """Orders became one-cancels-other of each other."""
 
@@ -365,6 +329,11 @@ class PositionState(msgspec.Struct, frozen=True):
     commission: float
     working_buy_quantity: int
     working_sell_quantity: int
+    day_buy_quantity: int = 0
+    """Of the present day (the trade date, or that of UTC), as the three that follow."""
+    day_sell_quantity: int = 0
+    day_realized_pnl: float = 0.0
+    day_commission: float = 0.0
 
 
 class AccountState(msgspec.Struct, frozen=True):
@@ -379,9 +348,11 @@ class AccountState(msgspec.Struct, frozen=True):
     """Of the open positions."""
     margin_reserved: float = 0.0
     """Of working orders, beyond that."""
+    day_start_balance: float = 0.0
+    """With which the present day began: the trade date, or the day of UTC where markets are always open."""
 
 
-VenueEvent = OrderHappened | Traded | Quoted | BookChanged | ModeChanged | BracketChanged | OrdersLinked
+VenueEvent = OrderHappened | Traded | Quoted | BookChanged | ModeChanged | BracketChanged | OrdersLinked | DayEvent
 """What a step of the venue reports, in the order in which it happened."""
 
 Step = Callable[[], list[VenueEvent]]

@@ -1,14 +1,27 @@
 """Time bars from trades. Pure: time comes in with the trades and with ``advance``."""
 
+from collections.abc import Callable
+
 from nightdesk.messages import Bar, TradeTick
 
 NS_PER_S = 1_000_000_000
+EVER_NS = 1 << 62
+"""A time that no bar reaches."""
+
+Stretch = Callable[[int], tuple[int, int]]
+"""From a moment to the time from which and until which the market trades, or does not."""
+
+
+def without_breaks(now_ns: int) -> tuple[int, int]:
+    """A market that always trades."""
+    return -EVER_NS, EVER_NS
 
 
 class BarBuilder:
     """Builds bars of ``period_s`` seconds of one symbol, aligned to the Unix epoch.
 
-    A bar ends with the first trade of a later interval or when ``advance`` is told a time past its end. An interval
+    No bar spans a time without trading: the one in which trading begins is begun by that, and the one in which it stops
+    (a close, a halt) ends with it; ``stretch`` knows when that is. A bar ends with the first trade of a later interval or when ``advance`` is told a time past its end. An interval
     without trades has no bar. A trade that comes late, after its interval's bar was given out, counts in the next
     one: each trade is in exactly one bar and no two bars overlap.
     """
@@ -22,6 +35,7 @@ class BarBuilder:
         "_open",
         "_period_ns",
         "_start_ns",
+        "_stretch",
         "_trades",
         "_volume",
         "end_ns",
@@ -29,7 +43,8 @@ class BarBuilder:
         "symbol",
     )
 
-    def __init__(self, symbol: str, exchange: str, period_s: int) -> None:
+    def __init__(self, symbol: str, exchange: str, period_s: int, stretch: Stretch = without_breaks) -> None:
+        self._stretch = stretch
         self.symbol = symbol
         self.period_s = period_s
         self.end_ns = 0
@@ -57,9 +72,7 @@ class BarBuilder:
                 self._trades += 1
                 return None
             ended = self._finish()
-        start_ns = max(ts_ns - ts_ns % self._period_ns, self._floor_ns)
-        self._start_ns = start_ns
-        self.end_ns = start_ns + self._period_ns
+        self._begin(max(ts_ns, self._floor_ns))
         self._open = self._high = self._low = self._close = price
         self._volume = trade.quantity
         self._trades = 1
@@ -74,6 +87,12 @@ class BarBuilder:
         ended = self._finish() if self.end_ns else None
         self._floor_ns = 0
         return ended
+
+    def _begin(self, now_ns: int) -> None:
+        aligned_ns = now_ns - now_ns % self._period_ns
+        from_ns, to_ns = self._stretch(now_ns)
+        self._start_ns = max(aligned_ns, from_ns, self._floor_ns)
+        self.end_ns = min(aligned_ns + self._period_ns, to_ns)
 
     def _finish(self) -> Bar:
         bar = Bar(

@@ -6,6 +6,8 @@ from typing import Protocol
 import msgspec
 
 from nightdesk.messages import Bar, ClientOrderId, OrderReport, OrderType, PositionReport, QuoteTick, Side, TimeInForce
+from nightdesk.trading.sessions import MarketPhase
+from nightdesk.trading.strategy_sessions import SessionInfo
 
 
 class InstrumentTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +104,14 @@ class StrategyHost(Protocol):
     def orders(self, symbol: str | None) -> tuple[OrderReport, ...]: ...
 
     def quote(self, symbol: str) -> QuoteTick | None: ...
+
+    def session(self, symbol: str) -> SessionInfo | None: ...
+
+    def phase(self, symbol: str) -> MarketPhase: ...
+
+    def next_open_ns(self, symbol: str) -> int: ...
+
+    def next_close_ns(self, symbol: str) -> int: ...
 
     def history(self, symbol: str, period_s: int, count: int, on_result: HistoryCallback) -> None: ...
 

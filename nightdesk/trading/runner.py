@@ -26,10 +26,14 @@ from nightdesk.messages import (
     TradeTick,
     TradingPermissionChanged,
 )
+from nightdesk.trading.agenda import Agenda
+from nightdesk.trading.due import DueBars, DueTimers
 from nightdesk.trading.gap_watch import GapWatch
 from nightdesk.trading.host_api import InstrumentTerms, Log
 from nightdesk.trading.market_clock import MarketClock
+from nightdesk.trading.sessions import SessionCalendar
 from nightdesk.trading.strategy import Strategy
+from nightdesk.trading.strategy_sessions import DueSessions
 from nightdesk.trading.strategy_state import BAR_GRACE_NS, Outlet, StrategyState
 
 
@@ -51,15 +55,33 @@ class StrategyRunner(StrategyState):
         clock: MarketClock,
         random_text: Callable[[], str],
         log: Log,
+        calendars: Mapping[str, SessionCalendar] | None = None,
     ) -> None:
         super().__init__(
-            name=name, instruments=instruments, outlet=outlet, clock=clock, random_text=random_text, log=log
+            name=name,
+            instruments=instruments,
+            outlet=outlet,
+            clock=clock,
+            random_text=random_text,
+            log=log,
+            calendars=calendars,
         )
         self.strategy = strategy
         self.started = False
         self.trades = self.quotes = self.fills = 0
         self.last_event_ns = 0
         self._gaps = GapWatch()
+        self._is_stepped = clock.speed == 0
+        """A tape as fast as possible: everything happens at its own time, however far time jumps."""
+        grace_ns = 0 if self._is_stepped else BAR_GRACE_NS
+        self._sessions = DueSessions(self._calendars, strategy.on_session_open, strategy.on_session_close, grace_ns)
+        self._agenda = Agenda(
+            (
+                DueBars(self._all_builders, strategy.on_bar, grace_ns),
+                self._sessions,
+                DueTimers(self._timers, strategy.on_timer),
+            )
+        )
         self._lost: dict[ChildId, float] = {}
         self._on_tick = cast(Callable[[TradeTick | QuoteTick], None] | None, self._overridden("on_tick"))
         self._on_trade = cast(Callable[[TradeTick], None] | None, self._overridden("on_trade"))
@@ -73,6 +95,8 @@ class StrategyRunner(StrategyState):
     def start(self) -> None:
         """Both lanes are up for the first time."""
         self.started = True
+        self._sessions.begin(self.now_ns())
+        self._refresh_due()
         self.strategy.on_start()
         if self._paused:
             self.strategy.on_pause()
@@ -182,14 +206,25 @@ class StrategyRunner(StrategyState):
         since_s = self._lost.get(plant)
         return 0 if since_s is None else round((self._monotonic_s() - since_s) * 1000)
 
-    def advance(self) -> None:
-        """Market time has gone on without a tick: end the bars and call the timers that are due."""
+    def advance(self, market_ns: int | None = None) -> None:
+        """Market time has gone on without a tick, as far as ``market_ns`` says: end the bars and call the timers that
+        are due. Without it the clock runs on by itself."""
+        if market_ns is None:
+            self._advance(self.now_ns())
+            return
+        if self._is_stepped and self._clock.is_anchored:
+            self._advance(market_ns)
+        shift_ns = self._clock.fill(market_ns, self._monotonic_s())
+        if shift_ns:
+            self._shift(shift_ns)
         self._advance(self.now_ns())
 
     # Time.
 
     def _on_time(self, symbol: str, ts_event_ns: int) -> None:
         """Every tick passes here first."""
+        if ts_event_ns >= self._due_ns and self._is_stepped and self._clock.is_anchored:
+            self._advance(ts_event_ns)
         shift_ns = self._clock.observe(ts_event_ns, self._monotonic_s())
         if shift_ns:
             self._shift(shift_ns)
@@ -200,10 +235,21 @@ class StrategyRunner(StrategyState):
             self.last_event_ns = ts_event_ns
         if ts_event_ns >= self._due_ns:
             self._advance(self.now_ns())
+        if ts_event_ns >= self._sessions.own_ns:
+            self._cross(ts_event_ns)
+
+    def _cross(self, ts_event_ns: int) -> None:
+        """A tick of the other side of a close: what still waited for ticks on their way comes before it."""
+        if not self.started or self.stopped:
+            return
+        while self._sessions.own_ns <= ts_event_ns and not self.stopped:
+            self._agenda.catch_up(self._sessions.own_ns, is_over=lambda: self.stopped)
+        self._refresh_due()
 
     def _shift(self, shift_ns: int) -> None:
         self._timers.shift(shift_ns)
         self._gaps.forget()
+        self._sessions.begin(self.now_ns())
         self.last_event_ns = 0
         for builder in self._all_builders():
             bar = builder.reset()
@@ -214,13 +260,11 @@ class StrategyRunner(StrategyState):
     def _advance(self, now_ns: int) -> None:
         if not self.started or self.stopped:
             return
-        for builder in self._all_builders():
-            bar = builder.advance(now_ns - BAR_GRACE_NS)
-            if bar is not None:
-                self.strategy.on_bar(bar)
-        for name in self._timers.pop_due(now_ns):
-            self.strategy.on_timer(name)
+        self._agenda.run(now_ns, step=self._step if self._is_stepped else None, is_over=lambda: self.stopped)
         self._refresh_due()
+
+    def _step(self, now_ns: int) -> None:
+        self._clock.fill(now_ns, self._monotonic_s())
 
     def _announce_gap(self, symbol: str, from_ns: int, ts_event_ns: int) -> None:
         gap = DataGap(

@@ -1,8 +1,5 @@
 """The public Strategy class. Pure: no process, event loop, clock or file; whatever runs it implements StrategyHost."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict
 
 from nightdesk.errors import StrategyError
@@ -21,7 +18,6 @@ from nightdesk.messages import (
     OrderFilled,
     OrderModifyRejected,
     OrderRejected,
-    OrderReport,
     OrderType,
     OrderUpdated,
     PositionReport,
@@ -30,14 +26,15 @@ from nightdesk.messages import (
     TimeInForce,
     TradeTick,
 )
-from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms, Log, OrderTerms, StrategyHost
+from nightdesk.trading.host_api import HistoryCallback, OrderTerms
 from nightdesk.trading.order_terms import (
     checked_price,
     checked_quantity,
     checked_terms,
     inferred_order_type,
-    rounded_to_tick,
 )
+from nightdesk.trading.strategy_sessions import SessionInfo
+from nightdesk.trading.strategy_view import StrategyView
 
 HISTORY_BARS_MAX = 10_000
 """More bars than this in one request are refused."""
@@ -49,7 +46,7 @@ class StrategyParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Strategy:
+class Strategy(StrategyView):
     """``on_trade`` is a print on the tape (somebody traded); ``on_order_filled`` is our own fill.
 
     Derive from this class and override the callbacks you need. They are called one after the other, never at the same
@@ -66,17 +63,6 @@ class Strategy:
     """
 
     Parameters: type[BaseModel] | None = None
-
-    # The type is the subclass's own affair: it annotates ``parameters: Parameters`` to have it checked.
-    parameters: Any = None
-    """The configured parameters."""
-
-    _host: StrategyHost | None = None
-
-    def attach(self, host: StrategyHost, parameters: object) -> None:
-        """Connect to what runs this strategy; called by that, once, before ``on_start``."""
-        self._host = host
-        self.parameters = parameters
 
     # Callbacks: each does nothing unless overridden.
 
@@ -109,6 +95,12 @@ class Strategy:
 
     def on_timer(self, name: str) -> None:
         """A timer is due on the market clock."""
+
+    def on_session_open(self, session: SessionInfo) -> None:
+        """A session of one of our symbols begins. Of one that was under way at ``on_start`` only ``session()`` tells."""
+
+    def on_session_close(self, session: SessionInfo) -> None:
+        """It ended, by the calendar: after its last bars; ``session.break_after`` says what follows."""
 
     def on_order_event(self, event: OrderEvent) -> None:
         """Any event of an order, those without a callback of their own included; before the specific callback."""
@@ -151,62 +143,6 @@ class Strategy:
 
     def on_data_gap(self, gap: DataGap) -> None:
         """Market data between two times were lost."""
-
-    # What a strategy knows.
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._api.name
-
-    @property
-    def symbols(self) -> Sequence[str]:
-        """The configured symbols."""
-        return self._api.symbols
-
-    @property
-    def log(self) -> Log:
-        """A structured logger: ``self.log.info("cross_found", fast=fast)``."""
-        return self._api.log
-
-    @property
-    def now_ns(self) -> int:
-        """Market time: nanoseconds since the Unix epoch, UTC, on the exchange's clock."""
-        return self._api.now_ns()
-
-    @property
-    def trading_permitted(self) -> bool:
-        """True while the order plant is connected, reconciled and takes orders."""
-        return self._api.trading_permitted
-
-    @property
-    def paused(self) -> bool:
-        """True while the operator has paused this strategy."""
-        return self._api.paused
-
-    def instrument(self, symbol: str | None = None) -> InstrumentTerms:
-        """Tick size, point value and exchange of one of our symbols."""
-        return self._api.instrument(self._symbol(symbol))
-
-    def round_to_tick(self, price: float, symbol: str | None = None) -> float:
-        """The nearest price that the exchange has."""
-        return rounded_to_tick(price, self.instrument(symbol).tick_size)
-
-    def position(self, symbol: str | None = None) -> PositionReport:
-        """Our own net position; its ``quantity`` is positive when long, negative when short, 0 when flat."""
-        return self._api.position(self._symbol(symbol))
-
-    def quote(self, symbol: str | None = None) -> QuoteTick | None:
-        """The newest quote; None before the first one."""
-        return self._api.quote(self._symbol(symbol))
-
-    def order(self, client_order_id: ClientOrderId) -> OrderReport | None:
-        """One of our orders, a recently finished one too; None when unknown."""
-        return self._api.order(client_order_id)
-
-    def orders(self, symbol: str | None = None) -> tuple[OrderReport, ...]:
-        """Our orders that are not finished, oldest first, those on their way and those in doubt included."""
-        return self._api.orders(None if symbol is None else self._symbol(symbol))
 
     # What a strategy does.
 
@@ -315,20 +251,6 @@ class Strategy:
         """Have ``on_bar`` called with bars of ``period_s`` whole seconds, built from trades, aligned to the epoch."""
         self._positive(period_s, "period_s")
         self._api.subscribe_bars(self._symbol(symbol), period_s)
-
-    @property
-    def _api(self) -> StrategyHost:
-        if self._host is None:
-            raise StrategyError("a strategy's methods work from on_start on, not in __init__: move the call there")
-        return self._host
-
-    def _symbol(self, symbol: str | None) -> str:
-        if symbol is not None:
-            self._api.instrument(symbol)
-            return symbol
-        if len(self._api.symbols) != 1:
-            raise StrategyError(f"name the symbol: this strategy trades {', '.join(self._api.symbols)}")
-        return self._api.symbols[0]
 
     def _send(
         self,

@@ -1,22 +1,24 @@
 """What a strategy knows and can ask for; the base of the runner, which adds what happens to it. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from nightdesk.errors import StrategyError
 from nightdesk.messages import Bar, ClientOrderId, OrderEvent, OrderReport, PositionReport, QuoteTick, StrategyId
+from nightdesk.trading.agenda import NEVER_NS, Agenda
 from nightdesk.trading.bars import BarBuilder
 from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms, Log, OrderTerms
 from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.order_desk import OrderDesk, OrderOutlet
 from nightdesk.trading.order_ids import ClientOrderIds
+from nightdesk.trading.sessions import AlwaysOpen, MarketPhase, SessionCalendar
 from nightdesk.trading.strategy_positions import StrategyPositions
+from nightdesk.trading.strategy_sessions import SessionInfo, session_info, stretch_of
 from nightdesk.trading.timers import TimerTable
 
 BAR_GRACE_NS = 100_000_000
-"""How far past a bar's end the market clock must be to end it without a trade: trades on their way still count."""
-
-_NEVER_NS = 1 << 62
+"""How far past a bar's end the market clock must be to end it without a trade: trades on their way still count. At
+speed 0 there are none: time is not filled in before everything has arrived."""
 
 
 class Outlet(OrderOutlet, Protocol):
@@ -43,10 +45,14 @@ class StrategyState:
         clock: MarketClock,
         random_text: Callable[[], str],
         log: Log,
+        calendars: Mapping[str, SessionCalendar] | None = None,
     ) -> None:
+        """``calendars`` by symbol; a symbol without one never closes."""
         self.stopped = False
         self._name = name
         self._instruments = {terms.symbol: terms for terms in instruments}
+        always = AlwaysOpen()
+        self._calendars = {symbol: (calendars or {}).get(symbol, always) for symbol in self._instruments}
         self._outlet = outlet
         self._monotonic_s = outlet.monotonic_s
         self._clock = clock
@@ -56,7 +62,8 @@ class StrategyState:
         self._timers = TimerTable()
         self._builders: dict[str, list[BarBuilder]] = {}
         self._quotes: dict[str, QuoteTick] = {}
-        self._due_ns = _NEVER_NS
+        self._agenda = Agenda(())
+        self._due_ns = NEVER_NS
         self._positions = StrategyPositions(StrategyId(name), self._instruments)
         self.desk = OrderDesk(
             StrategyId(name),
@@ -141,6 +148,20 @@ class StrategyState:
     def quote(self, symbol: str) -> QuoteTick | None:
         return self._quotes.get(symbol)
 
+    def session(self, symbol: str) -> SessionInfo | None:
+        calendar = self._calendars[symbol]
+        session = calendar.session_at(self.now_ns())
+        return None if session is None else session_info(symbol, calendar, session)
+
+    def phase(self, symbol: str) -> MarketPhase:
+        return self._calendars[symbol].phase(self.now_ns())
+
+    def next_open_ns(self, symbol: str) -> int:
+        return self._calendars[symbol].next_open_ns(self.now_ns())
+
+    def next_close_ns(self, symbol: str) -> int:
+        return self._calendars[symbol].next_close_ns(self.now_ns())
+
     def history(self, symbol: str, period_s: int, count: int, on_result: HistoryCallback) -> None:
         def deliver(bars: tuple[Bar, ...], error: str) -> None:
             if not self.stopped:
@@ -159,16 +180,13 @@ class StrategyState:
     def subscribe_bars(self, symbol: str, period_s: int) -> None:
         builders = self._builders.setdefault(symbol, [])
         if all(builder.period_s != period_s for builder in builders):
-            builders.append(BarBuilder(symbol, self.instrument(symbol).exchange, period_s))
+            stretch = stretch_of(self._calendars[symbol])
+            builders.append(BarBuilder(symbol, self.instrument(symbol).exchange, period_s, stretch))
 
     def _all_builders(self) -> list[BarBuilder]:
         return [builder for builders in self._builders.values() for builder in builders]
 
     def _refresh_due(self) -> None:
-        timer_ns = self._timers.due_ns
-        due_ns = _NEVER_NS if timer_ns is None else timer_ns
-        for builder in self._all_builders():
-            if builder.end_ns:
-                due_ns = min(due_ns, builder.end_ns + BAR_GRACE_NS)
+        due_ns = self._agenda.due_ns
         self._due_ns = due_ns
-        self._outlet.due_changed(None if due_ns == _NEVER_NS else due_ns)
+        self._outlet.due_changed(None if due_ns == NEVER_NS else due_ns)

@@ -10,7 +10,8 @@ class _Timer(msgspec.Struct):
 
 
 class TimerTable:
-    """Named timers. A repeating timer that time has jumped over fires once and goes on from then, never in a burst."""
+    """Named timers. A repeating timer that time has jumped over fires once and goes on from then, or as often as it was
+    due, as its user likes."""
 
     def __init__(self) -> None:
         self._timers: dict[str, _Timer] = {}
@@ -28,17 +29,22 @@ class TimerTable:
         """Stop a timer; one that does not exist is no error."""
         self._timers.pop(name, None)
 
-    def pop_due(self, now_ns: int) -> list[str]:
-        """The names that are due by now, earliest first, each once."""
-        due = sorted((timer.due_ns, name) for name, timer in self._timers.items() if timer.due_ns <= now_ns)
-        for due_ns, name in due:
-            timer = self._timers[name]
-            if timer.repeat:
-                missed = (now_ns - due_ns) // timer.interval_ns
-                timer.due_ns = due_ns + (missed + 1) * timer.interval_ns
-            else:
-                del self._timers[name]
-        return [name for _, name in due]
+    def pop_next(self, to_ns: int, *, together: bool = True) -> str | None:
+        """The name of the earliest timer that is due by a time, None where there is none.
+
+        A repeating one is set anew: ``together`` for after ``to_ns``, however often it was due until then, else for its
+        next turn.
+        """
+        due_ns, name = min(((timer.due_ns, name) for name, timer in self._timers.items()), default=(to_ns + 1, ""))
+        if due_ns > to_ns:
+            return None
+        timer = self._timers[name]
+        if timer.repeat:
+            missed = (to_ns - due_ns) // timer.interval_ns if together else 0
+            timer.due_ns = due_ns + (missed + 1) * timer.interval_ns
+        else:
+            del self._timers[name]
+        return name
 
     def shift(self, delta_ns: int) -> None:
         """The market clock was set to another time: keep what is left of each timer."""

@@ -10,6 +10,7 @@ import os
 import random
 import ssl
 import sys
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,10 +112,11 @@ class Trader:
         raise RuntimeError("the position cannot be closed")
 
     async def account(self) -> dict[str, Any]:
-        """Position and balance as the exchange tells them."""
+        """Position and balance, without open profit, as the exchange tells them."""
         positions = await self.client.list_positions()
-        summary = await self.client.list_account_summary()
-        return {"net": sum(each.net_quantity for each in positions), "balance": summary[0].account_balance}
+        (money, *_) = await self.client.list_account_summary()
+        balance = Decimal(money.account_balance) - Decimal(money.open_position_pnl)
+        return {"net": sum(each.net_quantity for each in positions), "balance": str(balance)}
 
 
 async def main(url: str, ca_file: str, seed: str) -> None:

@@ -75,6 +75,10 @@ class Walk:
                 found.setdefault(each.basket_id, []).append(each.status.name)
         return found
 
+    def rest(self, orders: dict[str, list[str]], count: int) -> bool:
+        """Whether there are so many orders and all of them work."""
+        return len(orders) == count and all(statuses[-1] == "WORKING" for statuses in orders.values())
+
     def order(self, side: TransactionType, kind: OrderType, price: float | None = None, **more: object) -> OrderRequest:
         """Terms of one contract."""
         return OrderRequest(
@@ -118,7 +122,7 @@ async def orders(walk: Walk) -> dict:
     await walk.until(lambda: "CANCELLED" in walk.orders(rests.basket_id), "the order is canceled")
     filled = await client.submit_and_wait(walk.order(TransactionType.BUY, OrderType.MARKET), timeout=WAIT_S)
     other = await client.submit_order(walk.order(TransactionType.SELL, OrderType.LIMIT, FAR_ABOVE))
-    await walk.until(lambda: walk.orders(other.basket_id), "another one rests")
+    await walk.until(lambda: "WORKING" in walk.orders(other.basket_id), "another one rests")
     await client.cancel_all_orders(walk.account_id)
     await walk.until(lambda: "CANCELLED" in walk.orders(other.basket_id), "all are canceled")
     await client.exit_position(walk.account_id, symbol=SYMBOL, exchange=EXCHANGE)
@@ -160,14 +164,14 @@ async def brackets(walk: Walk) -> dict:
     entry = await client.submit_order(walk.order(TransactionType.BUY, OrderType.LIMIT, FAR_BELOW, bracket=spec))
     await walk.until(lambda: "WORKING" in walk.orders(entry.basket_id), "the entry rests")
     await client.modify_order(entry.basket_id, walk.account_id, new_price=FAR_ABOVE)
-    await walk.until(lambda: len(walk.children(entry.basket_id)) == 2, "both exits appear")
+    # It moves an exit of a filled entry, or a level of one that waits: both exits and the fill must have been seen.
+    await walk.until(lambda: walk.rest(walk.children(entry.basket_id), 2), "both exits rest")
+    await walk.until(lambda: walk.orders(entry.basket_id)[-1] == "FILLED", "the entry is filled")
     await client.modify_bracket_target(walk.account_id, entry.basket_id, 450)
     await client.exit_position(walk.account_id, symbol=SYMBOL, exchange=EXCHANGE)
     await client.cancel_all_orders(walk.account_id)
-    children = walk.children
-    await walk.until(
-        lambda: all(each[-1] == "CANCELLED" for each in children(entry.basket_id).values()), "the exits are canceled"
-    )
+    exits = lambda: walk.children(entry.basket_id).values()  # noqa: E731
+    await walk.until(lambda: all("CANCELLED" in each for each in exits()), "the exits are canceled")
     return {
         "entry": walk.orders(entry.basket_id)[-1],
         "exits": len(walk.children(entry.basket_id)),

@@ -53,8 +53,9 @@ def flood(target, count):
             socks.append(connect(target))
         except OSError:
             refused += 1
-    # They stay for a moment, saying nothing.
-    select.select([], [], [], IDLE_S)
+    if socks:
+        # They stay for a moment, saying nothing.
+        select.select([], [], [], IDLE_S)
     for sock in socks:
         sock.close()
     return refused

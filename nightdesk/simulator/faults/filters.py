@@ -256,12 +256,12 @@ class Cutting(FrameFilter):
             self._is_cut = True
             direction = self.fault.direction
             self.note(f"cut ({direction})", None)
-            self.session.outlet.cut(reading=direction != "out", writing=direction != "in")
+            self.session.outlet.cut(self, reading=direction != "out", writing=direction != "in")
 
     def end(self) -> None:
         super().end()
         if self._is_cut:
-            self.session.outlet.uncut()
+            self.session.outlet.uncut(self)
 
     async def incoming(self, template_id: int | None, payload: bytes) -> bool:
         await self.session.outlet.until_heard()
@@ -295,14 +295,19 @@ class Trickling(FrameFilter):
 
     fault: Trickle
 
+    def __init__(self, fault: Trickle, session: Session, pass_on: PassOn, note: Note) -> None:
+        super().__init__(fault, session, pass_on, note)
+        self._is_slowed = False
+
     def look(self) -> None:
-        if not self.is_over and self.applies() and self.session.outlet.bytes_per_s != self.fault.bytes_per_s:
-            self.session.outlet.bytes_per_s = self.fault.bytes_per_s
+        if not self._is_slowed and not self.is_over and self.applies():
+            self._is_slowed = True
+            self.session.outlet.slow(self, self.fault.bytes_per_s)
             self.note(f"slowed to {self.fault.bytes_per_s:g} bytes/s", None)
 
     def end(self) -> None:
         super().end()
-        self.session.outlet.bytes_per_s = None
+        self.session.outlet.slow(self, None)
 
 
 FILTERS: dict[type[Fault], type[FrameFilter]] = {

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from nightdesk.errors import ConfigurationError
 from nightdesk.simulator.faults.chain import Chain
 from nightdesk.simulator.faults.filters import FILTERS, FrameFilter, matches
+from nightdesk.simulator.faults.mix import Mixing
 from nightdesk.simulator.faults.rewrites import REWRITES
 from nightdesk.simulator.faults.script import Names, parameters_of, stranger
-from nightdesk.simulator.faults.spec import Fault, Lasting, name_of
-from nightdesk.simulator.faults.world import STRIKES, WORLDS, World
+from nightdesk.simulator.faults.spec import Fault, Lasting, RandomMix, name_of
+from nightdesk.simulator.faults.world import STRIKES, WORLDS, Mode, World
 from nightdesk.simulator.wire.session import Session
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ ACTIVE_MAX = 64
 WATCHES_MAX = 1_000
 """Steps of scripts that wait for a message."""
 _FILTER_OF = FILTERS | REWRITES
+_WORLD_OF: dict[type[Fault], type[World]] = WORLDS | {RandomMix: Mixing}
 
 
 class ActiveFault:
@@ -66,6 +68,10 @@ class Injector:
     def active(self) -> list[ActiveFault]:
         """The faults that last at this moment, oldest first."""
         return list(self._active.values())
+
+    def holds_mode(self, symbol: str) -> bool:
+        """Whether a fault keeps a market in a mode of its own."""
+        return any(isinstance(each.world, Mode) and symbol in each.world.symbols for each in self._active.values())
 
     @property
     def injected(self) -> int:
@@ -164,9 +170,10 @@ class Injector:
 
     def _begin(self, number: int, fault: Lasting, origin: str) -> None:
         active = ActiveFault(number, fault, origin, self._exchange.clock.monotonic_s())
-        kind = WORLDS.get(type(fault))
+        kind = _WORLD_OF.get(type(fault))
         if kind is not None:
             active.world = kind(self._exchange, fault, lambda: self._end(number, "over"))
+            active.world.number = number
         self._injected = number
         self._active[number] = active
         self._log("begins", number, fault, origin=origin)

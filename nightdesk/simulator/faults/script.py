@@ -14,7 +14,7 @@ from nightdesk.errors import ConfigurationError
 from nightdesk.settings.exchange import DEFAULT_ACCOUNTS
 from nightdesk.settings.models import Settings
 from nightdesk.settings.yaml_source import KeyPath, YamlSource, dotted
-from nightdesk.simulator.faults.spec import FAULTS, Fault, Lasting, Mix, OnFrames, When
+from nightdesk.simulator.faults.spec import FAULTS, MIX, Fault, Lasting, Mix, OnFrames, RandomMix, When
 
 STEPS_MAX = 1_000
 """Steps of one script."""
@@ -23,6 +23,8 @@ MIX_FAULTS_MAX = 100
 
 _WHEN_KEYS = frozenset(When.model_fields)
 _TARGET_KEYS = ("plant", "user", "connection")
+_NAME_KEYS = ("fault", "user", "plant")
+_TEXT_KEYS = ("code", "text", "symbol", "account")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -66,7 +68,7 @@ def load_script(path: str | Path, names: Names | None = None) -> Script:
     """
     if not os.path.lexists(path):
         raise ConfigurationError(f"{path}:1: file: not found; set exchange.faults to a script, or remove the key")
-    source = YamlSource(Path(path), os.environ)
+    source = YamlSource(Path(path), os.environ, pattern="the script in docs/simulator.md")
     source.check_defined()
     unknown = sorted(set(source.tree) - {"faults"})
     if unknown:
@@ -88,18 +90,20 @@ def load_script(path: str | Path, names: Names | None = None) -> Script:
 def fault_of_command(arguments: Mapping[str, object]) -> Fault:
     """The fault of a command's words: ``fault``, ``plant``, ``user``, ``connection``, ``templates``, and parameters.
 
-    Values are read as YAML (``0.5``, ``true``, ``[313, 351]``). Raises ``ConfigurationError``.
+    A random mix is a fault here, too. Values are read as YAML (``0.5``, ``true``, ``[313, 351]``). Raises
+    ``ConfigurationError``.
     """
     content: dict[str, Any] = {}
     target: dict[str, Any] = {}
     for key, value in arguments.items():
         place = target if key in _TARGET_KEYS else content
-        # A user may well be called 007: only the names that YAML would read as a number are kept as they are.
-        place[key] = value if key in ("fault", "user", "plant") or not isinstance(value, str) else _scalar(key, value)
+        place[key] = _scalar(key, value) if isinstance(value, str) else value
+    if target and "target" in content:
+        raise ConfigurationError("target: stands beside plant, user or connection; give one of the two")
     if target:
         content["target"] = target
     try:
-        return _fault(content)
+        return _random_mix(content) if content.get("fault") == MIX else _fault(content)
     except _BadValueError as error:
         where = f"{dotted(error.path)}: " if error.path else ""
         raise ConfigurationError(f"{str(arguments.get('fault'))[:40]}: {where}{error.text}") from None
@@ -117,6 +121,11 @@ def script_of(settings: Settings) -> Script:
 
 def stranger(fault: Fault, names: Names) -> tuple[str, str] | None:
     """The parameter that names what this exchange does not have, and what is wrong; None: there is none."""
+    if isinstance(fault, RandomMix):
+        for index, each in enumerate(fault.faults):
+            found = stranger(each, names) if isinstance(each, Fault) else None
+            if found is not None:
+                return f"faults[{index}].{found[0]}", found[1]
     for key, listed in names._asdict().items():
         given = getattr(fault, key, None)
         if given is not None and given not in listed:
@@ -140,10 +149,14 @@ def _listed(step: Step | MixStep, names: Names | None) -> Step | MixStep:
 
 
 def _scalar(key: str, text: str) -> Any:
+    # A user may well be called 007, and a code is 13: what YAML would read as a number there is text.
+    if key in _NAME_KEYS:
+        return text
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigurationError(f"{key[:40]}: {text[:40]!r} cannot be read as a value; put it in quotes") from None
+    return text if key in _TEXT_KEYS and not isinstance(value, str) else value
 
 
 def _step(content: Any) -> Step | MixStep:
@@ -162,26 +175,40 @@ def _mix_step(content: dict[Any, Any]) -> MixStep:
     if not isinstance(content["mix"], dict):
         raise _BadValueError(("mix",), "must be a mapping with seed, rate_per_minute and faults")
     inner = dict(content["mix"])
-    listed = inner.pop("faults", None)
-    if not isinstance(listed, list) or not 1 <= len(listed) <= MIX_FAULTS_MAX:
-        raise _BadValueError(("mix", "faults"), f"must be a list of 1 to {MIX_FAULTS_MAX} faults, names or mappings")
     try:
-        mix = _checked(Mix, inner)
+        faults = _mixed_faults(inner.pop("faults", None))
+        return MixStep(_checked(Mix, inner), faults)
     except _BadValueError as error:
         raise _BadValueError(("mix", *error.path), error.text) from None
+
+
+def _random_mix(content: dict[str, Any]) -> RandomMix:
+    if "faults" in content:
+        listed = content["faults"]
+        content = content | {"faults": _mixed_faults([listed] if isinstance(listed, str) else listed)}
+    return _checked(RandomMix, content)
+
+
+def _mixed_faults(listed: Any) -> list[str | Fault]:
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MIX_FAULTS_MAX:
+        raise _BadValueError(("faults",), f"must be a list of 1 to {MIX_FAULTS_MAX} faults, names or mappings")
     faults: list[str | Fault] = []
     for index, each in enumerate(listed):
         try:
             faults.append(_name(each) if isinstance(each, str) else _fault(each))
         except _BadValueError as error:
-            raise _BadValueError(("mix", "faults", index, *error.path), error.text) from None
-    return MixStep(mix, faults)
+            raise _BadValueError(("faults", index, *error.path), error.text) from None
+    return faults
 
 
 def _name(given: object) -> str:
     if isinstance(given, str) and given in FAULTS:
         return given
-    near = difflib.get_close_matches(str(given), FAULTS, n=1)
+    if given == MIX:
+        raise _BadValueError(
+            (), "a mix is no fault of a list; give it as a command, or as mix: with its keys in a script"
+        )
+    near = difflib.get_close_matches(str(given), (*FAULTS, MIX), n=1)
     mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(FAULTS)}"
     raise _BadValueError((), f"no such fault: {str(given)[:40]!r}; {mend}")
 
@@ -230,7 +257,8 @@ def _text(model: type[BaseModel], path: KeyPath, item: ErrorDetails) -> str:
         return "is missing; add it with a value"
     if item["type"] == "value_error":
         return str(item.get("ctx", {}).get("error", item["msg"]))
-    return f"{item['msg'].replace('Input should be', 'must be', 1)}, not {str(item['input'])[:60]!r}"
+    told = item["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
+    return f"{told}, not {str(item['input'])[:60]!r}"
 
 
 def parameters_of(fault: Fault) -> dict[str, Any]:
@@ -251,5 +279,5 @@ def described() -> dict[str, dict[str, Any]]:
             "lasts": issubclass(kind, Lasting),
             "frames": issubclass(kind, OnFrames),
         }
-        for name, kind in FAULTS.items()
+        for name, kind in (FAULTS | {MIX: RandomMix}).items()
     }

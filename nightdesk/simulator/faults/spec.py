@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from nightdesk.settings.section import DAY_S, Section, Text
 
@@ -16,9 +16,14 @@ Templates = Annotated[list[TemplateId], Field(max_length=TEMPLATES_MAX)]
 Chance = Annotated[float, Field(gt=0, le=1)]
 Wait = Annotated[float, Field(ge=0, le=DELAY_S_MAX)]
 Spell = Annotated[float, Field(gt=0, le=DAY_S)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+RatePerMinute = Annotated[float, Field(gt=0, le=600)]
+FaultSpell = Annotated[float, Field(gt=0, le=3600)]
 
 PlantName = Literal["ticker", "order", "history", "pnl", "repository"]
 DEFAULT_BYTES_PER_S = 200.0
+DEFAULT_RATE_PER_MINUTE = 30.0
+DEFAULT_SPELL_S = 3.0
 
 
 class Target(Section):
@@ -51,7 +56,7 @@ class OnFrames(Lasting):
 
     templates: Templates = []
     chance: Chance = 1.0
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    seed: Seed = 1
 
 
 class Drop(Fault):
@@ -279,10 +284,30 @@ class When(Section):
 class Mix(Section):
     """A random mix: faults from a list at random times, with random parameters where none are given; by a seed."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    rate_per_minute: Annotated[float, Field(gt=0, le=600)]
+    seed: Seed
+    rate_per_minute: RatePerMinute
     at: Annotated[float, Field(ge=0, le=DAY_S)] = 0.0
     for_s: Spell | None = None
     """How long the mix goes on; without it for ever."""
-    spell_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
+    spell_s: FaultSpell = DEFAULT_SPELL_S
     """The longest time of one fault that lasts."""
+
+
+MIX = "mix"
+"""What a random mix is called on the command line; in a script it is a key of its own."""
+
+
+def _every_name() -> list[str | Fault]:
+    return list(FAULTS)
+
+
+class RandomMix(Lasting):
+    """Faults of a list at random times, by a seed; when it is over everything is that it began."""
+
+    fault: Literal["mix"]
+    seed: Seed
+    rate_per_minute: RatePerMinute = DEFAULT_RATE_PER_MINUTE
+    spell_s: FaultSpell = DEFAULT_SPELL_S
+    """The longest time of one fault that lasts."""
+    faults: list[str | SerializeAsAny[Fault]] = Field(default_factory=_every_name)
+    """Names, whose parameters are random, too, or faults with parameters."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nightdesk.simulator.engine import Exchange
 
 FOREIGN_USER = "somebody-else"
-OPEN, CLOSED = "Open", "Closed"
+CLOSED = "Closed"
 
 
 def drop(session: Session) -> None:
@@ -56,6 +56,8 @@ class World:
         self.exchange = exchange
         self.fault = fault
         self.over = over
+        self.number = 0
+        """The fault's number; the injector sets it before ``begin``."""
 
     def begin(self) -> None:
         """The fault begins; what it names is there."""
@@ -95,7 +97,8 @@ class Mode(World):
         # Another fault may hold the market still: then it is that one's.
         others = [active.world for active in self.exchange.injector.active if isinstance(active.world, Mode)]
         for symbol in self.symbols:
-            mode = next((other.mode for other in reversed(others) if symbol in other.symbols), OPEN)
+            usual = self.exchange.scheduled_mode(symbol)
+            mode = next((other.mode for other in reversed(others) if symbol in other.symbols), usual)
             self.exchange.set_mode([symbol], mode, f"{self.reason} is over")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,22 @@ BATCH_ROWS = 8_192
 TIME_BACKWARDS_NS_MAX = 1_000_000_000
 """Feeds jitter: a row may be this much older than the newest before it. More is a file that was not sorted."""
 
+COUNT_MAX = 2**31 - 1
+"""Sizes, volumes and numbers of orders are 32 bits wide on the wire."""
+TIME_NS_MAX = 2**31 * 1_000_000_000 - 1
+"""So are seconds: the last nanosecond of 2038-01-19 03:14:07 UTC."""
+SHOWN_MAX = 60
+"""Characters of a bad cell that an error shows."""
+NUMBER_COLUMN = "order_id"
+"""Whole numbers that are names, of any length."""
+
 ColumnType = type[int] | type[float] | type[str]
 
 _READ_BYTES = 1 << 20
 """Of a Parquet column at a time: a file written as one row group is not taken into memory as a whole."""
 _CONTRACT_COLUMN = "symbol"
+CSV_ENCODING = "utf-8-sig"
+"""Spreadsheets put a mark before the first column's name."""
 
 
 class _Batch(NamedTuple):
@@ -55,7 +67,7 @@ class RecordedFile:
 
     def bad(self, number: int, column: str, value: object, what: str) -> ConfigurationError:
         """The error of one cell; rows are counted from 1."""
-        return ConfigurationError(f"{self.path}: row {number}, column {column}: {value} {what}")
+        return ConfigurationError(f"{self.path}: row {number}, column {column}: {shown(value)} {what}")
 
     def check_time(self, number: int, ts_ns: int | None, newest_ns: int) -> int:
         """A row's time, which may be a little older than ``newest_ns``. Raises ``ConfigurationError``."""
@@ -73,6 +85,9 @@ class RecordedFile:
         of its column's type, for a second contract, and for a file that cannot be read on.
         """
         present = [name for name in types if name in self.names]
+        for name in (*present, _CONTRACT_COLUMN):
+            if self.names.count(name) > 1:
+                raise ConfigurationError(f"{self.path}: column {name} is there twice; remove or rename one of them")
         batches = self._parquet_batches(present) if self._is_parquet else self._csv_batches(present)
         before = 0
         known = self._contract
@@ -91,6 +106,8 @@ class RecordedFile:
             before += batch.length
         if self._contract is not None and not is_found:
             raise ConfigurationError(f"{self.path}: no row is of {self._contract}; correct the name of the contract")
+        if not before:
+            raise ConfigurationError(f"{self.path}: there are no rows in it; leave the tape out or record it anew")
 
     def _only(self, known: str | None, batch: _Batch, before: int) -> str | None:
         for contract in batch.contracts:
@@ -111,14 +128,19 @@ class RecordedFile:
                 if type(value) is expected or value is None:
                     continue
                 values[position] = self._converted(before + position + 1, name, value, expected)
+            if expected is int and name != NUMBER_COLUMN:
+                limit = TIME_NS_MAX if name == "ts_event_ns" else COUNT_MAX
+                if max(filter(None, values), default=0) > limit:
+                    position = next(place for place, value in enumerate(values) if value and value > limit)
+                    raise self.bad(before + position + 1, name, values[position], f"is more than {limit}")
 
     def _converted(self, number: int, name: str, value: object, expected: ColumnType) -> object:
         try:
             if value == "" or value != value:
                 return None
-            if expected is int and isinstance(value, str) and value.lstrip("-").isdigit():
+            if expected is int and isinstance(value, str | Decimal) and str(value).lstrip("-").isdigit():
                 return int(value)
-            if isinstance(value, bool) or not isinstance(value, int | float | str):
+            if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
                 raise ValueError
             if expected is str:
                 return str(value)
@@ -138,7 +160,7 @@ class RecordedFile:
         try:
             names: list[str] = open_file(self.path).schema_arrow.names
         except (pyarrow_error, OSError) as error:
-            raise ConfigurationError(f"{self.path}: not a Parquet file ({error})") from error
+            raise ConfigurationError(f"{self.path}: not a Parquet file ({in_one_line(error)})") from error
         return names
 
     def _parquet_batches(self, present: list[str]) -> Iterator[_Batch]:
@@ -161,24 +183,28 @@ class RecordedFile:
                     symbols.to_pylist() if symbols is not None and is_chosen else [],
                 )
                 number += batch.num_rows
-        except (pyarrow_error, OSError) as error:
-            raise ConfigurationError(f"{self.path}: damaged after row {number} ({error})") from error
+        except (pyarrow_error, OSError, KeyError) as error:
+            raise ConfigurationError(f"{self.path}: damaged after row {number} ({in_one_line(error)})") from error
 
     def _csv_names(self) -> list[str]:
-        with open(self.path, newline="", encoding="utf-8") as lines:
-            try:
+        try:
+            with open(self.path, newline="", encoding=CSV_ENCODING) as lines:
                 header = next(csv.reader(lines), [])
-            except (csv.Error, UnicodeDecodeError) as error:
-                raise ConfigurationError(f"{self.path}: not a CSV file ({error})") from error
+        except (csv.Error, UnicodeDecodeError, OSError) as error:
+            raise ConfigurationError(f"{self.path}: not a CSV file ({in_one_line(error)})") from error
         return [name.strip() for name in header]
 
     def _csv_batches(self, present: list[str]) -> Iterator[_Batch]:
-        with open(self.path, newline="", encoding="utf-8") as lines:
-            reader = csv.reader(lines)
-            header = [name.strip() for name in next(reader)]
-            width = len(header)
-            number = 0
-            try:
+        number = 0
+        try:
+            with open(self.path, newline="", encoding=CSV_ENCODING) as lines:
+                reader = csv.reader(lines)
+                header = [name.strip() for name in next(reader, [])]
+                if header != self.names:
+                    raise ConfigurationError(
+                        f"{self.path}: its columns have changed since it was looked at; start anew"
+                    )
+                width = len(header)
                 while batch := list(islice(reader, BATCH_ROWS)):
                     for position, row in enumerate(batch, number + 1):
                         if len(row) != width:
@@ -190,8 +216,19 @@ class RecordedFile:
                     columns: dict[str, list[Any]] = {name: by_column[name] for name in present}
                     yield _Batch(len(batch), columns, list(dict.fromkeys(symbols)), symbols)
                     number += len(batch)
-            except (csv.Error, UnicodeDecodeError) as error:
-                raise ConfigurationError(f"{self.path}: damaged after row {number} ({error})") from error
+        except (csv.Error, UnicodeDecodeError, OSError) as error:
+            raise ConfigurationError(f"{self.path}: damaged after row {number} ({in_one_line(error)})") from error
+
+
+def shown(value: object) -> str:
+    """A cell as errors show it."""
+    text = str(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error of a library says; some say it in several lines."""
+    return " ".join(str(error).split())
 
 
 def _pyarrow() -> tuple[type[Exception], Any]:

@@ -20,6 +20,10 @@ ABSURD_TAKEN = 300
 """Contracts taken at once from a client's order at less than half or more than one and a half times the start."""
 FAR_FROM = 12
 """From this level on orders have the sizes of those who only stand by."""
+OPENING_ORDERS = 40
+"""Orders that come for the opening cross alone."""
+OPENING_REACH_TICKS = 2.0
+"""How far through the last price they are limited, in the mean."""
 TICKS_KEPT = 150
 """Anonymous orders further behind the best price than this are canceled, so that the book stays small."""
 
@@ -57,6 +61,43 @@ class Crowd:
     def seed(self) -> list[Outcome]:
         """Fill the book for the first time; restored clients' orders that stand in the way are traded with."""
         return self._engine.release() + self._fill(self._bid)
+
+    def release(self) -> list[Outcome]:
+        """Restored clients' orders that cross each other go into the book of a market that does not trade."""
+        return self._engine.release()
+
+    def fill(self) -> list[Outcome]:
+        """Fill a book that has been left by everybody, around the last price."""
+        return self._fill(min(max(self._bid, self._low), self._high - 1))
+
+    def queue(self) -> list[Outcome]:
+        """One action before an opening: an order comes or goes, around the last price and never through it."""
+        habits, chance = self._habits, self._chance
+        is_buy = chance() < 0.5
+        depth = min(bisect_right(self._level_bounds, chance()), self._near_levels - 1)
+        price = self._bid - depth if is_buy else self._bid + 1 + depth
+        self.is_at_touch = depth == 0
+        side = self._engine.bids if is_buy else self._engine.asks
+        level = side.levels.get(price)
+        present, wanted = len(level.orders) if level is not None else 0, habits.level_orders[depth]
+        if chance() * (present + wanted) < wanted:
+            return self._add(is_buy, price, depth)
+        if level is not None:
+            self._withdraw(side, level.orders)
+        return []
+
+    def cross(self) -> list[Outcome]:
+        """The last orders before an opening: they meet each other in it, so that it has a price and a volume."""
+        habits, chance = self._habits, self._chance
+        outcomes: list[Outcome] = []
+        for _ in range(OPENING_ORDERS):
+            is_buy = chance() < 0.5
+            through = int(-math.log(1.0 - chance()) * OPENING_REACH_TICKS)
+            price = self._bid + 1 + through if is_buy else self._bid - through
+            quantity = habits.trade_sizes[int(chance() * len(habits.trade_sizes))]
+            if self._low < price < self._high:
+                outcomes += self._engine.submit(Order(is_buy, quantity, price))
+        return outcomes
 
     def pause_s(self) -> float:
         """How long they wait before the next action; draw it once per action."""

@@ -77,8 +77,9 @@ class DepthTape:
             ticks = self._reader.ticks(number, names[0], price)
             if ticks is None:
                 continue
-            if size < 0:
-                raise self._file.bad(number, names[1], size, "is negative")
+            for name, count_of in ((names[1], size), (names[2], orders)):
+                if count_of is not None and count_of < 0:
+                    raise self._file.bad(number, name, count_of, "is negative")
             if levels and (ticks >= levels[-1].price) == (side == "bid"):
                 raise self._file.bad(number, names[0], price, "is not worse than the level before it")
             levels.append(Level(ticks, size, orders or 0))

@@ -65,6 +65,12 @@ class MboTape:
         self._reader = TickReader(self.file, scale)
         self._limit = limit
 
+    @property
+    def begins_ns(self) -> int:
+        """The time of its first event. Raises ``ConfigurationError`` as ``events`` does."""
+        first = next(self.events(), None)
+        return first.ts_ns if first is not None else 0
+
     def events(self) -> Iterator[MboEvent]:
         """The events in the file's order; ``limit`` counts messages, an event cut by it is left out.
 

@@ -77,7 +77,9 @@ def _play(venue: Venue, symbol: str, tapes: list[tuple[int, AnyTape]]) -> list[I
         )
     if books:
         by_order = BookPlayer(venue, symbol)
-        return [by_order.items(number, tape) for number, tape in books]
+        # The book begins with the snapshot of the first day, in whatever order the days are named.
+        by_day = sorted(books, key=lambda each: each[1].begins_ns) if len(books) > 1 else books
+        return [by_order.items(number, tape) for number, tape in by_day]
     by_tick = TickPlayer(venue, symbol, has_quotes=any(tape.has_quotes for _, tape in ticks))
     return [by_tick.items(number, tape) for number, tape in ticks]
 

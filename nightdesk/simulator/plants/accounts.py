@@ -3,9 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from nightdesk.simulator.plants.order_terms import REFUSED, RequestRefusal, require, require_account
+from nightdesk.simulator.plants.requests import RequestRefusal, require, require_account
 from nightdesk.simulator.plants.search import exchange_permissions
-from nightdesk.simulator.wire.session import FCM_ID, IB_ID, NO_DATA, OK, PERMISSION_DENIED, TRADE_ROUTE, Plant, Session
+from nightdesk.simulator.wire.session import (
+    ACCOUNT_DENIED,
+    FCM_ID,
+    IB_ID,
+    NO_DATA,
+    OK,
+    PERMISSION_DENIED,
+    TRADE_ROUTE,
+    Plant,
+    Session,
+)
 
 USER_TYPE_TRADER = 3
 FIRST_NAME = "Nightdesk"
@@ -13,7 +23,7 @@ LAST_NAME = "Simulator"
 ROUTED_EXCHANGES = ("CME", "CBOT", "NYMEX", "COMEX")
 """Exchanges with a trade route from the start; those of the listed contracts are added."""
 
-_SUBSCRIBE, _UNSUBSCRIBE = 1, 2
+_SUBSCRIBE = 1
 _PARSE_ERROR = "an error occurred while parsing data."
 
 
@@ -35,7 +45,7 @@ def require_trader(request: Any) -> None:
     """Refuse a request over a firm's accounts that does not name the firm or the type of the user."""
     require(request, "fcm_id", "user_type")
     if request.fcm_id != FCM_ID or request.ib_id != IB_ID:
-        raise RequestRefusal(*PERMISSION_DENIED)
+        raise RequestRefusal(*ACCOUNT_DENIED)
 
 
 def account_list(session: Session, request: Any) -> None:
@@ -79,8 +89,6 @@ def trade_routes(session: Session, request: Any) -> None:
 def easy_to_borrow(session: Session, request: Any) -> None:
     """348 → 349: nothing that is listed here is borrowed, so a subscription is code 7 and brings nothing."""
     require(request, "request")
-    if request.request not in (_SUBSCRIBE, _UNSUBSCRIBE):
-        raise RequestRefusal(REFUSED, f"unknown request {request.request}")
     session.done(349, request, NO_DATA if request.request == _SUBSCRIBE else OK)
 
 
@@ -110,6 +118,8 @@ def user_info(session: Session, request: Any) -> None:
 
 
 def _require_self(session: Session, request: Any) -> None:
+    if (request.fcm_id or FCM_ID, request.ib_id or IB_ID) != (FCM_ID, IB_ID):
+        raise RequestRefusal(*ACCOUNT_DENIED)
     # Only an administrator could ask about others.
     if request.user not in ("", session.user_name):
         raise RequestRefusal(*PERMISSION_DENIED)

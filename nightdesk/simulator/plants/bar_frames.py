@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 from nightdesk.messages.enums import BarUnit
 from nightdesk.simulator.plants.bars import BarState
-from nightdesk.simulator.plants.tick_bars import TickBar, TickBarTerms
+from nightdesk.simulator.plants.market_frames import COUNT_MAX
+from nightdesk.simulator.plants.reference import NS_PER_S
+from nightdesk.simulator.plants.tick_bars import SECONDS_PER_DAY, TickBar, TickBarTerms
 from nightdesk.simulator.plants.volume_profile import ProfileBar
 
-NS_PER_S = 1_000_000_000
-SECONDS_PER_DAY = 86_400
 UNITS = {1: BarUnit.SECOND, 2: BarUnit.MINUTE, 3: BarUnit.DAY, 4: BarUnit.WEEK}
 """The wire's bar types of 200 and 202."""
 
@@ -94,9 +94,9 @@ def profile_bar_fields(symbol: str, exchange: str, period: int, bar: ProfileBar)
         "high_price": prices[-1],
         "low_price": prices[0],
         "profile_price": prices,
-        "profile_no_aggressor_volume": others,
-        "profile_bid_volume": bids,
-        "profile_ask_volume": asks,
+        "profile_no_aggressor_volume": [min(each, COUNT_MAX) for each in others],
+        "profile_bid_volume": [min(each, COUNT_MAX) for each in bids],
+        "profile_ask_volume": [min(each, COUNT_MAX) for each in asks],
         "profile_no_aggressor_trades": [each.no_aggressor_trades for each in levels],
         "profile_bid_aggressor_trades": [each.bid_trades for each in levels],
         "profile_ask_aggressor_trades": [each.ask_trades for each in levels],

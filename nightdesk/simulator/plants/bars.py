@@ -1,11 +1,16 @@
 """What the market did in this session: trades and time bars, bounded in memory, and the closing of live bars."""
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import takewhile
+from operator import attrgetter
 
 import msgspec
 
 from nightdesk.messages.enums import AggressorSide, BarUnit
 from nightdesk.simulator.model import Traded
+from nightdesk.simulator.plants.reference import NS_PER_S
 
 TICKS_KEPT_MAX = 100_000
 SECOND_BARS_KEPT_MAX = 43_200
@@ -16,7 +21,8 @@ DAY_BARS_KEPT_MAX = 1_000
 
 UNIT_S = {BarUnit.SECOND: 1, BarUnit.MINUTE: 60, BarUnit.DAY: 86_400, BarUnit.WEEK: 604_800}
 
-_SECOND_NS = 1_000_000_000
+_START = attrgetter("start_s")
+_TIME = attrgetter("ts_ns")
 _FIRST_SUNDAY_S = 3 * 86_400
 """The epoch was a Thursday. A week begins on Sunday, when futures open for the week that is to come."""
 _KEPT_MAX = {
@@ -121,7 +127,7 @@ class _Series:
 
     def add(self, trade: Traded) -> None:
         self.ticks.append(trade)
-        second = trade.ts_ns // _SECOND_NS
+        second = trade.ts_ns // NS_PER_S
         if self.begins_s is None:
             self.begins_s = second
         for unit, bars in self.base.items():
@@ -157,7 +163,7 @@ class BarStore:
             self._rewatch(trade.symbol, series)
         if trade.quantity <= 0:
             return []
-        self._second = trade.ts_ns // _SECOND_NS
+        self._second = trade.ts_ns // NS_PER_S
         closed = self._close_until(trade.symbol, series, self._second)
         series.add(trade)
         for (unit, period), bar in series.live.items():
@@ -168,7 +174,7 @@ class BarStore:
 
     def advance(self, now_ns: int) -> list[BarState]:
         """Market time has come to ``now_ns``: the watched bars that ended by then."""
-        second = self._second = now_ns // _SECOND_NS
+        second = self._second = now_ns // NS_PER_S
         return [bar for symbol, series in self._series.items() for bar in self._close_until(symbol, series, second)]
 
     def watch(self, symbol: str, unit: BarUnit, period: int) -> None:
@@ -192,18 +198,32 @@ class BarStore:
 
         ``period`` counts units.
         """
+        return self.bars_as_now(symbol, unit, period, start_s, finish_s)()
+
+    def bars_as_now(
+        self, symbol: str, unit: BarUnit, period: int, start_s: int, finish_s: int
+    ) -> Callable[[], list[BarState]]:
+        """``bars`` of this moment, to be made later and in any thread: there may be many thousands of them."""
         series = self._series.get(symbol)
         if series is None:
-            return []
-        states = [_state(symbol, series, unit, period, bar) for bar in _time_bars(series, unit, _checked(period))]
-        return [state for state in states if start_s <= state.ts_end_s <= finish_s]
+            return list
+        base = list(series.base[_BASE_OF[unit]])
+        first = bisect_left(base, start_of(start_s - 1, unit, _checked(period)), key=_START)
+        part = base[first : bisect_left(base, start_of(finish_s, unit, period), key=_START)]
+        if part and part[-1] is base[-1]:
+            # It goes on growing; those before it have ended.
+            part[-1] = part[-1].copy(part[-1].start_s)
+        exchange = series.exchange
+        return lambda: [_state(symbol, exchange, unit, period, bar) for bar in _time_bars(part, unit, period)]
 
     def ticks(self, symbol: str, start_s: int, finish_s: int) -> list[Traded]:
         """Prints with their second in ``[start_s, finish_s]``, oldest first."""
         series = self._series.get(symbol)
         if series is None:
             return []
-        return [tick for tick in series.ticks if start_s <= tick.ts_ns // _SECOND_NS <= finish_s]
+        ticks = list(series.ticks)
+        first = bisect_left(ticks, start_s * NS_PER_S, key=_TIME)
+        return ticks[first : bisect_left(ticks, (finish_s + 1) * NS_PER_S, key=_TIME)]
 
     def begins_s(self, symbol: str) -> int | None:
         """The second of the first print since the market began; None before it."""
@@ -212,20 +232,22 @@ class BarStore:
 
     def _rewatch(self, symbol: str, series: _Series) -> None:
         for watched, unit, period in self._watchers:
-            if watched == symbol:
+            if watched == symbol and (unit, period) not in series.live:
                 # A bar that has begun is reported whole, also to whoever asks in its middle.
-                series.live.setdefault((unit, period), self._present(series, unit, period))
+                series.live[unit, period] = self._present(series, unit, period)
 
     def _present(self, series: _Series, unit: BarUnit, period: int) -> _Bar | None:
-        bars = _time_bars(series, unit, period)
-        return bars[-1] if bars and bars[-1].start_s + period * UNIT_S[unit] > self._second else None
+        start_s = start_of(self._second, unit, period)
+        newest = takewhile(lambda bar: bar.start_s >= start_s, reversed(series.base[_BASE_OF[unit]]))
+        present = _time_bars(reversed(list(newest)), unit, period)
+        return present[-1] if present else None
 
     def _close_until(self, symbol: str, series: _Series, second: int) -> list[BarState]:
         closed = []
         for (unit, period), bar in series.live.items():
             if bar is None or bar.start_s + period * UNIT_S[unit] > second:
                 continue
-            closed.append(_state(symbol, series, unit, period, bar))
+            closed.append(_state(symbol, series.exchange, unit, period, bar))
             series.live[unit, period] = None
         return closed
 
@@ -236,9 +258,9 @@ def _checked(period: int) -> int:
     return period
 
 
-def _time_bars(series: _Series, unit: BarUnit, period: int) -> list[_Bar]:
+def _time_bars(base: Iterable[_Bar], unit: BarUnit, period: int) -> list[_Bar]:
     built: list[_Bar] = []
-    for bar in series.base[_BASE_OF[unit]]:
+    for bar in base:
         start_s = start_of(bar.start_s, unit, period)
         if built and built[-1].start_s == start_s:
             built[-1].join(bar)
@@ -247,10 +269,10 @@ def _time_bars(series: _Series, unit: BarUnit, period: int) -> list[_Bar]:
     return built
 
 
-def _state(symbol: str, series: _Series, unit: BarUnit, period: int, bar: _Bar) -> BarState:
+def _state(symbol: str, exchange: str, unit: BarUnit, period: int, bar: _Bar) -> BarState:
     return BarState(
         symbol=symbol,
-        exchange=series.exchange,
+        exchange=exchange,
         unit=unit,
         period=period,
         open=bar.open,

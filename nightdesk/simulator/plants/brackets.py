@@ -6,20 +6,13 @@ from typing import Any
 import msgspec
 
 from nightdesk.simulator.model import BracketChanged, Stage
-from nightdesk.simulator.plants.order_terms import (
-    REFUSED,
-    RequestRefusal,
-    bracket_of,
-    legs_of,
-    order_of,
-    require,
-    require_account,
-)
+from nightdesk.simulator.plants.order_terms import bracket_of, legs_of, order_of
+from nightdesk.simulator.plants.requests import REFUSED, RequestRefusal, require, require_account
 from nightdesk.simulator.venue.links import LEGS_MAX
 from nightdesk.simulator.venue.venue import VenueRefusal
 from nightdesk.simulator.wire.order_frames import link_failed
 from nightdesk.simulator.wire.order_words import NS_PER_S
-from nightdesk.simulator.wire.session import FCM_ID, FCM_MISSING, IB_ID, PERMISSION_DENIED, Session
+from nightdesk.simulator.wire.session import ACCOUNT_DENIED, FCM_ID, FCM_MISSING, IB_ID, Session
 
 _LINK_COLUMNS = ("fcm_id", "ib_id", "account_id")
 
@@ -71,19 +64,23 @@ def update_stop(session: Session, request: Any) -> None:
 
 
 def _update(session: Session, request: Any, *, is_target: bool, response_id: int) -> None:
-    """Move an exit that has not come to the market yet; ``level`` is its present distance, the key of the change.
+    """Move exits that have not come to the market yet; ``level`` is their present distance, the key of the change.
 
     After the entry's fill the answer is still ok, and a notification says that the change failed.
     """
-    name = "target_ticks" if is_target else "stop_ticks"
+    side = "target" if is_target else "stop"
+    name = f"{side}_ticks"
     require_account(session, request)
     require(request, "basket_id", name)
     exchange = session.exchange
     level = request.level
     if not request.HasField("level"):
         # One client leaves the level out; without it the present one is meant.
-        present = [each for each in _brackets(session, request) if each.basket_id == request.basket_id]
-        level = getattr(present[0], name) if present else 0
+        rows = [each for each in _brackets(session, request) if each.basket_id == request.basket_id]
+        present = {getattr(each, name) for each in rows if getattr(each, f"{side}_quantity")}
+        if len(present) > 1:
+            raise RequestRefusal(REFUSED, f"the bracket has {len(present)} levels of {name}; level says which is meant")
+        level = present.pop() if present else 0
     events = exchange.venue.update_bracket(
         request.account_id,
         request.basket_id,
@@ -105,7 +102,7 @@ def subscribe_brackets(session: Session, request: Any) -> None:
 
 
 def show_targets(session: Session, request: Any) -> None:
-    """338 → one 339 per bracket with a target, as it is now, then a bare one; numbers are text here."""
+    """338 → one 339 per target of a bracket, as it is now, then a bare one; numbers are text here."""
     require_account(session, request)
     for each in _brackets(session, request):
         if each.target_quantity or each.target_ticks:
@@ -121,7 +118,7 @@ def show_targets(session: Session, request: Any) -> None:
 
 
 def show_stops(session: Session, request: Any) -> None:
-    """340 → one 341 per bracket with a stop, as it is now, then a bare one; numbers are text here."""
+    """340 → one 341 per stop of a bracket, as it is now, then a bare one; numbers are text here."""
     require_account(session, request)
     venue = session.exchange.venue
     # A stop that trails is told by its entry's terms.
@@ -178,7 +175,7 @@ def _linked_account(session: Session, request: Any) -> str:
         raise RequestRefusal(REFUSED, "the orders of a link belong to one account")
     fcm_id, ib_id, account_id = (next(iter(column)) for column in columns)
     if fcm_id != FCM_ID or ib_id != IB_ID or account_id not in session.accounts:
-        raise RequestRefusal(*PERMISSION_DENIED)
+        raise RequestRefusal(*ACCOUNT_DENIED)
     return str(account_id)
 
 

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from nightdesk.simulator.plants.market_frames import DEPTH_ORDERS_PER_FRAME_MAX, level_fields
+from nightdesk.simulator.plants.market_frames import COUNT_MAX, DEPTH_ORDERS_PER_FRAME_MAX, level_fields
 from nightdesk.simulator.plants.reference import NS_PER_S
 from nightdesk.simulator.plants.search import find_contract
-from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, OK, Session
-
-SUBSCRIBE = 1
-UNSUBSCRIBE = 2
+from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, OK, SUBSCRIBE, UNSUBSCRIBE, Session
 
 VOLUME_PRICES_PER_FRAME_MAX = 500
 """Prices in one frame of 120."""
@@ -77,7 +74,7 @@ def volume_at_price(session: Session, request: Any) -> None:
             symbol=product.symbol,
             exchange=product.exchange,
             trade_price=[price for price, _ in part],
-            volume_at_price=[volume for _, volume in part],
+            volume_at_price=[min(volume, COUNT_MAX) for _, volume in part],
             ssboe=ssboe,
             usecs=nanoseconds // 1000,
         )

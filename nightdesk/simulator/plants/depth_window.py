@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 
 from nightdesk.messages.enums import Side
-from nightdesk.simulator.model import LevelDepth
+from nightdesk.simulator.model import LevelDepth, Quoted
 
 ORDER_BOOK_LEVELS_MAX = 10
 """Levels of each side in an order book (156): as many as CME's own market-by-price feed has for futures."""
@@ -86,3 +86,10 @@ class BookWindow:
         every = list(levels)
         bids = self._bids.replace([level for level in every if level.side is Side.BUY])
         return bids + self._asks.replace([level for level in every if level.side is Side.SELL])
+
+
+def quote_levels(quote: Quoted) -> list[LevelDepth]:
+    """The book of a market of which only the best quote is known: no level for an empty side."""
+    bid = LevelDepth(Side.BUY, quote.bid_price, quote.bid_size, quote.bid_orders)
+    ask = LevelDepth(Side.SELL, quote.ask_price, quote.ask_size, quote.ask_orders)
+    return [level for level in (bid, ask) if level.size > 0]

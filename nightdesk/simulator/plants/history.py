@@ -9,9 +9,7 @@ from nightdesk.messages.enums import BarUnit
 from nightdesk.simulator.model import Product
 from nightdesk.simulator.plants.bar_frames import (
     CUSTOM,
-    NS_PER_S,
     REGULAR,
-    SECONDS_PER_DAY,
     UNITS,
     profile_bar_fields,
     tick_bar_fields,
@@ -19,9 +17,9 @@ from nightdesk.simulator.plants.bar_frames import (
 )
 from nightdesk.simulator.plants.past import ContractHistory
 from nightdesk.simulator.plants.past_columns import chosen
-from nightdesk.simulator.plants.reference import day_of_index, start_of_day_s
+from nightdesk.simulator.plants.reference import NS_PER_S, day_of_index, start_of_day_s
 from nightdesk.simulator.plants.replays import Fields
-from nightdesk.simulator.plants.tick_bars import DaySpan, TickBar, TickBarKind, TickBarTerms, tick_bars
+from nightdesk.simulator.plants.tick_bars import SECONDS_PER_DAY, DaySpan, TickBar, TickBarKind, TickBarTerms, tick_bars
 from nightdesk.simulator.plants.volume_profile import profile_bars
 from nightdesk.simulator.wire.session import (
     BAD_INPUT,
@@ -30,7 +28,9 @@ from nightdesk.simulator.wire.session import (
     PERMISSION_DENIED,
     REFERENCE_DATA_MISSING,
     START_INDEX_MISSING,
+    SUBSCRIBE,
     SYMBOL_MISSING,
+    UNSUBSCRIBE,
     Session,
 )
 
@@ -46,9 +46,6 @@ RECORDS_HELD_MAX = 100_000
 PERIOD_MAX = 86_400
 SIZE_MAX = 1_000_000
 TOO_MANY = ("6", "too many subscriptions")
-SUBSCRIBE = 1
-UNSUBSCRIBE = 2
-_TIME_BARS = 203
 _LAST = 2
 _BACKWARDS = 2
 _KINDS = {int(kind): kind for kind in TickBarKind}
@@ -84,13 +81,17 @@ def _count(session: Session, request: Any) -> int:
     return min(request.user_max_count, cap) if request.user_max_count > 0 else cap
 
 
-def _selected(bars: Iterable[Bar], request: Any, count: int) -> Iterable[Bar]:
-    """The bars that a request with a direction and an order wants of those in its interval."""
+def _selected(bars: Iterable[Bar], request: Any, count: int) -> Iterator[Bar]:
+    """The bars that a request with a direction and an order wants of those in its interval.
+
+    All of them may have to be made for the first: that is done when it is asked for, which is not on the loop.
+    """
     if request.direction != _LAST and request.time_order != _BACKWARDS:
-        return islice(bars, count)
+        yield from islice(bars, count)
+        return
     held = min(count, RECORDS_HELD_MAX)
     part = deque(bars, maxlen=held) if request.direction == _LAST else deque(islice(bars, held))
-    return reversed(part) if request.time_order == _BACKWARDS else part
+    yield from reversed(part) if request.time_order == _BACKWARDS else part
 
 
 def _answer(
@@ -114,9 +115,7 @@ def _answer(
     def prepare() -> None:
         exchange.past.load(symbol, now_s())
 
-    # Time bars of the session alone lie ready; everything else takes long enough to be made beside the loop.
-    is_heavy = response_id != _TIME_BARS or exchange.past.has(symbol)
-    exchange.replays.start(session, response_id, request, source, prepare=prepare if is_heavy else None)
+    exchange.replays.start(session, response_id, request, source, prepare)
 
 
 def _unit_and_period(request: Any) -> tuple[BarUnit, int] | None:
@@ -271,11 +270,18 @@ def live_bars(session: Session, request: Any) -> None:
         session.done(201, request, TOO_MANY)
         return
     if request.request == SUBSCRIBE:
+        _pace(session)
         if exchange.bar_feed.subscribe(session, key):
             exchange.bars.watch(*key)
     elif exchange.bar_feed.unsubscribe(session, key):
         exchange.bars.unwatch(*key)
     session.done(201, request)
+
+
+def _pace(session: Session) -> None:
+    """A market that goes as fast as it is taken waits for whoever gets its bars, as for whoever gets its ticks."""
+    if session.exchange.is_lossless:
+        session.outlet.pace()
 
 
 def live_tick_bars(session: Session, request: Any) -> None:
@@ -291,8 +297,11 @@ def live_tick_bars(session: Session, request: Any) -> None:
     if request.request == SUBSCRIBE and feed.is_full(session):
         session.done(205, request, TOO_MANY)
         return
-    change = feed.subscribe_ticks if request.request == SUBSCRIBE else feed.unsubscribe_ticks
-    change(session, (product.symbol, terms))
+    if request.request == SUBSCRIBE:
+        _pace(session)
+        feed.subscribe_ticks(session, (product.symbol, terms))
+    else:
+        feed.unsubscribe_ticks(session, (product.symbol, terms))
     session.done(205, request)
 
 

@@ -11,9 +11,10 @@ from nightdesk.simulator.model import (
     PositionState,
     Product,
     Quoted,
+    Settled,
     Traded,
 )
-from nightdesk.simulator.plants.depth_window import BookWindow
+from nightdesk.simulator.plants.depth_window import BookWindow, quote_levels
 from nightdesk.simulator.plants.front_months import FrontMonths
 from nightdesk.simulator.plants.market_frames import (
     DEPTH_ORDERS_PER_FRAME_MAX,
@@ -308,8 +309,9 @@ class MarketFeed:
         if changed and instrument.bits:
             self._send_groups(instrument, {QUOTE_STATISTICS: changed}, quote.ts_ns)
         if instrument.window is not None and not self._reports_book(quote.symbol):
-            # A tape without levels and orders reports no changes of a book: its best quote is the book.
-            changes = instrument.window.replace(self._market.book(quote.symbol))
+            # A tape without levels and orders reports no changes of a book: its best quote is the book. The venue's own
+            # is that of the last event that is being told, which others may follow.
+            changes = instrument.window.replace(quote_levels(quote))
             self._send_book(instrument, instrument.window, changes, quote.ts_ns)
 
     def _reports_book(self, symbol: str) -> bool:
@@ -341,6 +343,12 @@ class MarketFeed:
             contracts = self._open_interest(event.symbol)
             frame = open_interest_frame(instrument.product, contracts, event.ts_ns, is_snapshot=None)
             _send(instrument.with_bit(OPEN_INTEREST_BIT), frame)
+
+    def settled(self, event: Settled) -> None:
+        """Send a trade date's close and settlement."""
+        if (instrument := self._instruments.get(event.symbol)) is not None:
+            instrument.statistics.settle(event.price, event.trade_date)
+            self._send_groups(instrument, {END_OF_DAY_PRICES: CLOSE | SETTLEMENT | ADJUSTED_CLOSE}, event.ts_ns)
 
     def _send_groups(self, instrument: _Instrument, changes: Changes, ts_ns: int) -> None:
         product, statistics = instrument.product, instrument.statistics

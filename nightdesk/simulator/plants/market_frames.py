@@ -23,6 +23,9 @@ BOOK_LEVELS_PER_FRAME_MAX = 8
 DEPTH_ORDERS_PER_FRAME_MAX = 500
 """Orders in one 160 or 116; more of one event, or of one level, follow in further frames of that sequence number."""
 
+COUNT_MAX = 2**31 - 1
+"""Quantities in lists are 32 bits wide on the wire; a sum beyond that is shown as this."""
+
 _UPDATE_TYPES = {OrderDepthKind.NEW: 1, OrderDepthKind.CHANGE: 2, OrderDepthKind.DELETE: 3}
 _SIDES = {Side.BUY: 1, Side.SELL: 2}
 
@@ -206,11 +209,11 @@ def _book_frame(symbol: str, exchange: str, kind: int, levels: Sequence[LevelDep
             presence_bits=(_BID if bids else 0) | (_ASK if asks else 0),
             update_type=kind,
             bid_price=[level.price for level in bids],
-            bid_size=[level.size for level in bids],
+            bid_size=[min(level.size, COUNT_MAX) for level in bids],
             bid_orders=[level.orders for level in bids],
             impl_bid_size=[0] * len(bids),
             ask_price=[level.price for level in asks],
-            ask_size=[level.size for level in asks],
+            ask_size=[min(level.size, COUNT_MAX) for level in asks],
             ask_orders=[level.orders for level in asks],
             impl_ask_size=[0] * len(asks),
             ssboe=ssboe,

@@ -1,23 +1,21 @@
 """The order plant's single orders: in (312), changed (314), canceled (316, 346), positions closed (3504)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nightdesk.simulator.model import OrderEventKind, OrderHappened, Stage
 from nightdesk.simulator.plants.order_feed import requested_cancels
-from nightdesk.simulator.plants.order_terms import (
+from nightdesk.simulator.plants.order_terms import if_touched_of, new_trail_of, order_of, prices_of, type_of
+from nightdesk.simulator.plants.requests import (
     REFUSED,
     RequestRefusal,
-    if_touched_of,
-    new_trail_of,
-    order_of,
-    prices_of,
+    missing,
     require,
     require_account,
-    type_of,
+    require_short,
 )
 from nightdesk.simulator.venue.venue import VenueRefusal
-from nightdesk.simulator.wire.order_words import COMPLETE_REFUSAL, MANUAL, NS_PER_S
+from nightdesk.simulator.wire.order_words import COMPLETE_REFUSAL, MANUAL, stamp
 from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, Session
 
 
@@ -28,10 +26,7 @@ def new_order(session: Session, request: Any) -> None:
     now_ns = exchange.now_ns()
     basket_id, events = exchange.venue.submit(order, now_ns)
     exchange.record(events)
-    ssboe, nanoseconds = divmod(now_ns, NS_PER_S)
-    session.more(
-        313, request, basket_id=basket_id, ssboe=ssboe, usecs=nanoseconds // 1000, user_tag=request.user_tag or None
-    )
+    session.more(313, request, basket_id=basket_id, **stamp(now_ns), user_tag=request.user_tag or None)
     session.done(313, request)
     exchange.publish(events)
 
@@ -41,10 +36,12 @@ def modify_order(session: Session, request: Any) -> None:
     require_account(session, request)
     require(request, "basket_id", "symbol", "exchange", "quantity")
     order_type = type_of(request)
-    prices = prices_of(request, order_type)
+    trail_by_ticks = new_trail_of(request, order_type)
+    prices = prices_of(request, order_type, trails=bool(trail_by_ticks))
     if request.quantity < 1:
         raise RequestRefusal(*BAD_INPUT)
     exchange = session.exchange
+    _require_contract(exchange.venue.order_history(request.account_id, request.basket_id), request)
     events = exchange.venue.modify(
         request.account_id,
         request.basket_id,
@@ -52,13 +49,22 @@ def modify_order(session: Session, request: Any) -> None:
         price=prices.limit,
         trigger_price=prices.trigger,
         order_type=order_type,
-        trail_by_ticks=new_trail_of(request, order_type),
+        trail_by_ticks=trail_by_ticks,
         if_touched=if_touched_of(session, request),
         now_ns=exchange.now_ns(),
     )
     exchange.record(events)
     _acknowledge(session, 315, request)
     exchange.publish(events)
+
+
+def _require_contract(history: Sequence[OrderHappened], request: Any) -> None:
+    """Refuse a replace that names another contract than its order's: one of the two is a mistake."""
+    if not history:
+        return
+    terms = history[-1].order.terms
+    if (request.symbol, request.exchange) != (terms.symbol, terms.exchange):
+        raise RequestRefusal(REFUSED, f"order {request.basket_id} is of {terms.symbol}.{terms.exchange}")
 
 
 def cancel_order(session: Session, request: Any) -> None:
@@ -84,8 +90,7 @@ def cancel_order(session: Session, request: Any) -> None:
 
 
 def _acknowledge(session: Session, response_id: int, request: Any) -> None:
-    ssboe, nanoseconds = divmod(session.exchange.now_ns(), NS_PER_S)
-    session.done(response_id, request, basket_id=request.basket_id, ssboe=ssboe, usecs=nanoseconds // 1000)
+    session.done(response_id, request, basket_id=request.basket_id, **stamp(session.exchange.now_ns()))
 
 
 def cancel_all(session: Session, request: Any) -> None:
@@ -102,7 +107,10 @@ def cancel_all(session: Session, request: Any) -> None:
 def rename_order(session: Session, request: Any) -> None:
     """3500 → 3501: another ``user_tag``, empty to take it away; it shows in everything that is sent from now on."""
     require_account(session, request)
-    require(request, "basket_id", "user_tag")
+    require(request, "basket_id")
+    if not request.HasField("user_tag"):
+        raise missing("user_tag")
+    require_short(request, "user_tag")
     exchange = session.exchange
     events = exchange.venue.retag(request.account_id, request.basket_id, request.user_tag, exchange.now_ns())
     exchange.record(events)
@@ -113,9 +121,10 @@ def exit_position(session: Session, request: Any) -> None:
     """3504 → 3505; the closing market orders show up as any other order. Without a symbol all positions are closed."""
     require_account(session, request)
     exchange = session.exchange
+    require_short(request, "window_name")
     symbol = request.symbol or None
-    if symbol is None and request.exchange:
-        require(request, "symbol")
+    if symbol is not None or request.exchange:
+        require(request, "symbol", "exchange")
     if request.trading_algorithm:
         raise RequestRefusal(REFUSED, f"trading_algorithm {request.trading_algorithm} is not served by the simulator")
     if symbol is not None and exchange.catalog.find(symbol, request.exchange) is None:

@@ -1,52 +1,15 @@
 """Who is told what on the order plant: notifications, brackets and risk limits by account, trade routes for all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from nightdesk.simulator.model import BracketChanged, OrderEventKind, OrderHappened, VenueEvent
+from nightdesk.simulator.plants.subscribers import Subscribers
 from nightdesk.simulator.venue.venue import Venue
-from nightdesk.simulator.wire.framing import OutgoingFrame
 from nightdesk.simulator.wire.order_frames import bracket_update, cancel_stages, frames_of
 from nightdesk.simulator.wire.session import FCM_ID, IB_ID, TRADE_ROUTE, Session
 from nightdesk.simulator.wire.templates import encode
 
 ROUTE_UP = "UP"
-
-
-class Subscribers:
-    """Sessions by key; one that subscribes twice is told once."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[str, list[Session]] = {}
-
-    def add(self, session: Session, key: str) -> None:
-        """From now on the session is told of the key."""
-        sessions = self._sessions.setdefault(key, [])
-        if session not in sessions:
-            sessions.append(session)
-
-    def remove(self, session: Session, key: str) -> None:
-        """No longer."""
-        if session in self._sessions.get(key, ()):
-            self._sessions[key].remove(session)
-
-    def forget(self, session: Session) -> None:
-        """The session is gone."""
-        for key in self._sessions:
-            self.remove(session, key)
-
-    def of(self, key: str) -> Sequence[Session]:
-        """Who is told of the key, in the order in which they asked."""
-        return self._sessions.get(key, ())
-
-    def send(self, key: str, payloads: Iterable[bytes]) -> None:
-        """Send messages to all of them; each is framed once."""
-        sessions = self._sessions.get(key)
-        if not sessions:
-            return
-        for payload in payloads:
-            frame = OutgoingFrame(payload)
-            for session in sessions:
-                session.send(frame)
 
 
 class OrderFeed:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from nightdesk.simulator.model import Execution, OrderState
-from nightdesk.simulator.plants.order_terms import REFUSED, RequestRefusal, require, require_account
 from nightdesk.simulator.plants.reference import day_of_index, start_of_day_s
+from nightdesk.simulator.plants.requests import REFUSED, RequestRefusal, require, require_account
 from nightdesk.simulator.wire.framing import OutgoingFrame
 from nightdesk.simulator.wire.order_frames import fill_report, time_and_date
-from nightdesk.simulator.wire.order_words import NS_PER_S
+from nightdesk.simulator.wire.order_words import stamp
 from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, NO_DATA, OK, Session
 
 SECONDS_PER_DAY = 86_400
@@ -54,7 +54,6 @@ def _span_of(request: Any) -> tuple[int, int]:
 
 def _fill(session: Session, request: Any, order: OrderState, execution: Execution) -> None:
     terms = order.terms
-    ssboe, nanoseconds = divmod(execution.ts_ns, NS_PER_S)
     time, day = time_and_date(execution.ts_ns)
     session.more(
         3513,
@@ -87,8 +86,7 @@ def _fill(session: Session, request: Any, order: OrderState, execution: Executio
         fill_size=execution.quantity,
         total_fill_size=order.filled_quantity,
         total_unfilled_size=order.leaves_quantity,
-        ssboe=ssboe,
-        usecs=nanoseconds // 1000,
+        **stamp(execution.ts_ns),
     )
 
 

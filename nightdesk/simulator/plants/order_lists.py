@@ -4,19 +4,22 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nightdesk.simulator.model import OrderState
-from nightdesk.simulator.plants.order_terms import RequestRefusal, require, require_account
 from nightdesk.simulator.plants.reference import day_of_index
+from nightdesk.simulator.plants.requests import RequestRefusal, require, require_account
 from nightdesk.simulator.wire.framing import OutgoingFrame
-from nightdesk.simulator.wire.order_frames import images_of, snapshot, time_and_date
+from nightdesk.simulator.wire.order_frames import time_and_date
+from nightdesk.simulator.wire.order_images import images_of, snapshot
 from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, OK, Session
 
 _DATE_DIGITS = 8
 
 
 def _send_images(session: Session, orders: Iterable[OrderState]) -> int:
+    venue = session.exchange.venue
     count = 0
     for order in orders:
-        session.send(OutgoingFrame(snapshot(order)))
+        history = venue.order_history(order.terms.account_id, order.basket_id)
+        session.send(OutgoingFrame(snapshot(order, history)))
         count += 1
     return count
 

@@ -5,12 +5,20 @@ exchange does not do is refused by name: to ignore a term that somebody relies o
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nightdesk.errors import NightdeskError
 from nightdesk.messages.enums import OrderType
-from nightdesk.simulator.model import BracketKind, BracketTerms, Condition, IfTouched, NewOrder, PriceField
+from nightdesk.simulator.model import (
+    BracketKind,
+    BracketLevel,
+    BracketTerms,
+    Condition,
+    IfTouched,
+    NewOrder,
+    PriceField,
+)
+from nightdesk.simulator.plants.requests import REFUSED, RequestRefusal, require, require_account, require_short
+from nightdesk.simulator.venue.bracket import sum_refusal
 from nightdesk.simulator.venue.links import LEGS_MAX
 from nightdesk.simulator.wire.order_words import (
     AUTO,
@@ -21,24 +29,9 @@ from nightdesk.simulator.wire.order_words import (
     PRICE_TYPES,
     SIDES,
 )
-from nightdesk.simulator.wire.session import (
-    BAD_INPUT,
-    FCM_ID,
-    FCM_MISSING,
-    FINISH_INDEX_MISSING,
-    IB_ID,
-    PERMISSION_DENIED,
-    PRICE_TYPE_MISSING,
-    START_INDEX_MISSING,
-    SYMBOL_MISSING,
-    TRADE_ROUTE,
-    TRADE_ROUTE_MISSING,
-    USER_TYPE_MISSING,
-    Session,
-)
+from nightdesk.simulator.wire.session import BAD_INPUT, SYMBOL_MISSING, TRADE_ROUTE, Session
 from nightdesk.simulator.wire.templates import CLASSES
 
-REFUSED = "6"
 TRAIL_PRICE_ID_MISSING = ("1112", "Trail by price id field is not received.")
 
 _US_PER_S = 1_000_000
@@ -57,25 +50,6 @@ _NEEDS_TRIGGER = (*_STOPS, OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCH
 _WITHOUT_STOP = (BracketKind.TARGET_ONLY, BracketKind.TARGET_ONLY_STATIC)
 _WITHOUT_TARGET = (BracketKind.STOP_ONLY, BracketKind.STOP_ONLY_STATIC)
 
-_CODES = {
-    "fcm_id": FCM_MISSING,
-    "symbol": SYMBOL_MISSING,
-    "trade_route": TRADE_ROUTE_MISSING,
-    "price_type": PRICE_TYPE_MISSING,
-    "user_type": USER_TYPE_MISSING,
-    "start_index": START_INDEX_MISSING,
-    "finish_index": FINISH_INDEX_MISSING,
-}
-"""The missing fields that have a code of their own in some source; the others have only a text, under code 6."""
-
-_ENUMS: dict[str, Mapping[int, object]] = {
-    "transaction_type": _SIDE_OF,
-    "duration": _DURATION_OF,
-    "price_type": _TYPE_OF,
-    "if_touched_condition": _CONDITION_OF,
-    "if_touched_price_field": _PRICE_FIELD_OF,
-    "bracket_type": _BRACKET_KIND_OF,
-}
 _ORDER_FIELDS = ("symbol", "exchange", "quantity", "transaction_type", "duration", "trade_route", "price_type")
 _IF_TOUCHED = (
     "if_touched_symbol",
@@ -99,14 +73,6 @@ _LEG_TAGS = ("user_tag", "window_name")
 _GROUP_FIELDS = ("fcm_id", "ib_id", "account_id", "cancel_at_ssboe", "cancel_at_usecs", "cancel_after_secs")
 
 
-class RequestRefusal(NightdeskError):
-    """A request is refused at once: ``answer`` is the code and the text for the client. The request must be mended."""
-
-    def __init__(self, *answer: str) -> None:
-        super().__init__(" ".join(answer))
-        self.answer = answer
-
-
 class Prices(NamedTuple):
     """The limit and the trigger of an order, as far as its type has them."""
 
@@ -121,34 +87,11 @@ class Trail(NamedTuple):
     by: PriceField = PriceField.TRADE
 
 
-def is_given(request: Any, name: str) -> bool:
-    """Whether the field carries a value; the definitions give enumerations a zero of their own that means nothing."""
-    if not request.HasField(name):
-        return False
-    table = _ENUMS.get(name)
-    return table is None or getattr(request, name) in table
-
-
-def require(request: Any, *names: str) -> None:
-    """Refuse the request for the first of these fields that it does not have."""
-    for name in names:
-        if not is_given(request, name):
-            raise RequestRefusal(
-                *_CODES.get(name, (REFUSED, f"{name.replace('_', ' ').capitalize()} field is not received."))
-            )
-
-
-def require_account(session: Session, request: Any) -> None:
-    """Refuse a request that does not name the firm, or names an account that is not the user's."""
-    require(request, "fcm_id")
-    if request.fcm_id != FCM_ID or request.ib_id != IB_ID or request.account_id not in session.accounts:
-        raise RequestRefusal(*PERMISSION_DENIED)
-
-
 def order_of(session: Session, request: Any) -> NewOrder:
     """The order of a 312, of a 330's entry, or of one leg of a 328. Raises ``RequestRefusal``."""
     require_account(session, request)
     require(request, *_ORDER_FIELDS)
+    require_short(request, "symbol", "exchange", "user_tag", "window_name")
     if request.trade_route != TRADE_ROUTE:
         raise RequestRefusal(REFUSED, f"unknown trade route {request.trade_route}")
     if not session.exchange.order_feed.is_route_up(request.exchange):
@@ -156,8 +99,8 @@ def order_of(session: Session, request: Any) -> NewOrder:
     if request.quantity < 1:
         raise RequestRefusal(*BAD_INPUT)
     order_type = _TYPE_OF[request.price_type]
-    prices = prices_of(request, order_type)
     trail = _trail_of(request, order_type)
+    prices = prices_of(request, order_type, trails=trail.ticks > 0)
     return NewOrder(
         account_id=request.account_id,
         user=session.user_name,
@@ -182,13 +125,16 @@ def order_of(session: Session, request: Any) -> NewOrder:
     )
 
 
-def prices_of(request: Any, order_type: OrderType) -> Prices:
+def prices_of(request: Any, order_type: OrderType, *, trails: bool = False) -> Prices:
     """The prices that an order of this type needs; those that it has no use for are ignored, as captured clients send
-    a zero for them.
+    a zero for them. A stop that trails may leave its trigger to the server, by a zero too.
     """
     found: list[float | None] = []
     for needed, name in ((_NEEDS_PRICE, "price"), (_NEEDS_TRIGGER, "trigger_price")):
         if order_type not in needed:
+            found.append(None)
+            continue
+        if trails and name == "trigger_price" and not request.trigger_price:
             found.append(None)
             continue
         require(request, name)
@@ -260,16 +206,25 @@ def _moment_of(request: Any, name: str) -> int | None:
 
 
 def _count_of(request: Any, name: str) -> int:
-    """A number that may be left out; several entries or one below 0 are refused."""
+    """A number that may be left out; one below 0 is refused."""
     value = getattr(request, name, 0)
-    if not isinstance(value, int):
-        # Newer definitions give each exit several entries, one for each of its parts.
-        if len(value) > 1:
-            raise RequestRefusal(REFUSED, f"several entries of {name} are not served by the simulator")
-        value = value[0] if value else 0
     if value < 0:
         raise RequestRefusal(*BAD_INPUT)
     return int(value)
+
+
+def _levels_of(request: Any, name: str) -> list[BracketLevel]:
+    """The targets or the stops, read across two columns; one level of zeros where there are none."""
+    quantities, ticks = list(getattr(request, f"{name}_quantity")), list(getattr(request, f"{name}_ticks"))
+    if min([*quantities, *ticks], default=0) < 0:
+        raise RequestRefusal(*BAD_INPUT)
+    if max(len(quantities), len(ticks)) <= 1:
+        # A client that gives one level may leave out what is zero.
+        quantities, ticks = quantities or [0], ticks or [0]
+    if len(quantities) != len(ticks):
+        text = f"{name}_quantity has {len(quantities)} entries and {name}_ticks {len(ticks)}"
+        raise RequestRefusal(REFUSED, text)
+    return [BracketLevel(*level) for level in zip(quantities, ticks, strict=True)]
 
 
 def bracket_of(request: Any) -> BracketTerms:
@@ -282,12 +237,13 @@ def bracket_of(request: Any) -> BracketTerms:
         )
     if request.target_market_order_if_touched:
         raise RequestRefusal(REFUSED, "target_market_order_if_touched is not served by the simulator")
+    targets, stops = _levels_of(request, "target"), _levels_of(request, "stop")
     terms = BracketTerms(
         kind=kind,
-        target_quantity=_count_of(request, "target_quantity"),
-        target_ticks=_count_of(request, "target_ticks"),
-        stop_quantity=_count_of(request, "stop_quantity"),
-        stop_ticks=_count_of(request, "stop_ticks"),
+        target_quantity=targets[0].quantity,
+        target_ticks=targets[0].ticks,
+        stop_quantity=stops[0].quantity,
+        stop_ticks=stops[0].ticks,
         trailing_stop_trigger_ticks=_count_of(request, "trailing_stop_trigger_ticks"),
         trailing_by_last_trade=request.trailing_stop_by_last_trade_price,
         break_even_ticks=_count_of(request, "break_even_ticks"),
@@ -296,15 +252,21 @@ def bracket_of(request: Any) -> BracketTerms:
         target_market_at_ns=_moment_of(request, "target_market_at"),
         stop_market_at_ns=_moment_of(request, "stop_market_at"),
         target_market_after_s=_count_of(request, "target_market_order_after_secs"),
+        more_targets=tuple(targets[1:]),
+        more_stops=tuple(stops[1:]),
     )
-    for name, is_there, quantity, ticks in (
-        ("target", kind not in _WITHOUT_TARGET, terms.target_quantity, terms.target_ticks),
-        ("stop", kind not in _WITHOUT_STOP, terms.stop_quantity, terms.stop_ticks),
+    for name, is_there, levels in (
+        ("target", kind not in _WITHOUT_TARGET, targets),
+        ("stop", kind not in _WITHOUT_STOP, stops),
     ):
-        if is_there and not (0 < quantity <= request.quantity and ticks):
-            raise RequestRefusal(REFUSED, f"{name}_ticks and {name}_quantity do not fit a bracket of type {kind}")
-        if not is_there and (quantity or ticks):
-            raise RequestRefusal(REFUSED, f"a bracket of type {kind} has no {name}")
+        for quantity, ticks in ((level.quantity, level.ticks) for level in levels):
+            if is_there and not (0 < quantity <= request.quantity and ticks):
+                raise RequestRefusal(REFUSED, f"{name}_ticks and {name}_quantity do not fit a bracket of type {kind}")
+            if not is_there and (quantity or ticks):
+                raise RequestRefusal(REFUSED, f"a bracket of type {kind} has no {name}")
+    text = sum_refusal(terms, request.quantity)
+    if text:
+        raise RequestRefusal(REFUSED, text)
     return terms
 
 

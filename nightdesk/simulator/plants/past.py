@@ -10,18 +10,26 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
+from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.messages.enums import BarUnit
 from nightdesk.simulator.model import Traded
-from nightdesk.simulator.plants.bars import UNIT_S, BarState, BarStore, start_of
-from nightdesk.simulator.plants.past_columns import Columns, ListSegment, Segment, TimeSegment, TradeColumns
+from nightdesk.simulator.plants.bars import UNIT_S, BarStore, start_of
+from nightdesk.simulator.plants.past_columns import (
+    BarColumns,
+    Columns,
+    Segment,
+    TimeSegment,
+    TradeColumns,
+    seamless,
+)
 from nightdesk.simulator.plants.past_file import PastFile, check, read
 from nightdesk.simulator.plants.tick_bars import Print
 
-_SECOND_NS = 1_000_000_000
+AnyColumns = TypeVar("AnyColumns", TradeColumns, BarColumns, Columns)
 
 
 class Past:
@@ -111,45 +119,32 @@ class ContractHistory:
         self._until_s = now_s if begins_s is None else begins_s
 
     def time_bars(self, unit: BarUnit, period: int, start_s: int, finish_s: int) -> list[Segment]:
-        """Bars whose *end* is in ``[start_s, finish_s]``, oldest first; a bar over the seam is made of both sides."""
-        length_s = period * UNIT_S[unit]
-        first_s = from_s = start_of(start_s - 1, unit, period)
-        before_s = start_of(finish_s, unit, period)
-        seam_s = start_of(self._until_s, unit, period)
-        segments: list[Segment] = []
-        for columns in self._past:
-            if _serves(columns, unit, period):
-                rows = _rows(columns, from_s, min(before_s, seam_s), self._until_s)
-                if rows:
-                    segments.append(TimeSegment(columns, rows, *self._names, unit, period))
-                    last_s = columns.starts[rows[-1]] // columns.units_per_s
-                    from_s = start_of(last_s, unit, period) + length_s
-        session = self._store.bars(self._names[0], unit, period, start_s, finish_s)
-        if first_s <= seam_s < before_s:
-            session = self._with_seam(session, seam_s, unit, period)
-        return [*segments, ListSegment(session)]
+        """Bars whose *end* is in ``[start_s, finish_s]``, oldest first; a bar over a seam is made of all sides."""
+        usable = [columns for columns in self._past if _serves(columns, unit, period)]
+        # Whole bars only, so that no bar depends on the interval that was asked for.
+        from_s, before_s = start_of(start_s - 1, unit, period), start_of(finish_s, unit, period)
+        parts = [
+            TimeSegment(columns, rows, *self._names, unit, period)
+            for columns, rows in self._parts(usable, from_s, before_s)
+        ]
+        return seamless(parts, self._store.bars_as_now(self._names[0], unit, period, start_s, finish_s))
 
     def trades(self, start_s: int, finish_s: int) -> "Trades":
         """Trades with their second in ``[start_s, finish_s]``."""
-        parts: list[tuple[TradeColumns, range]] = []
-        from_s = start_s
-        for columns in self._past:
-            if isinstance(columns, TradeColumns):
-                rows = _rows(columns, from_s, finish_s + 1, self._until_s)
-                if rows:
-                    parts.append((columns, rows))
-                    from_s = columns.starts[rows[-1]] // _SECOND_NS + 1
+        usable = [columns for columns in self._past if isinstance(columns, TradeColumns)]
+        parts = self._parts(usable, start_s, finish_s + 1)
         return Trades(parts, self._store.ticks(self._names[0], start_s, finish_s))
 
-    def _with_seam(self, session: list[BarState], seam_s: int, unit: BarUnit, period: int) -> list[BarState]:
-        """The session's bars with the past's part of the bar in which the session begins."""
-        for columns in self._past:
-            if not _serves(columns, unit, period):
-                continue
-            rows = _rows(columns, seam_s, seam_s + period * UNIT_S[unit], self._until_s)
+    def _parts(self, usable: Sequence[AnyColumns], from_s: int, before_s: int) -> list[tuple[AnyColumns, range]]:
+        """Each file's rows that start in ``[from_s, before_s)``.
+
+        Where files overlap, the one that begins first goes on to its end; that is so whatever is asked for, so that
+        pages fit together.
+        """
+        parts: list[tuple[AnyColumns, range]] = []
+        for columns in usable:
+            rows = _rows(columns, from_s, before_s, self._until_s)
             if rows:
-                (early,) = TimeSegment(columns, rows, *self._names, unit, period).forward()
-                if session and session[0].ts_start_s == seam_s:
-                    return [early.joined(session[0]), *session[1:]]
-                return [early, *session]
-        return session
+                parts.append((columns, rows))
+            from_s = max(from_s, columns.end_s)
+        return parts

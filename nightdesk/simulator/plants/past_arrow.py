@@ -6,12 +6,15 @@ from fractions import Fraction
 from typing import Any
 
 from nightdesk.errors import ConfigurationError, NightdeskError
+from nightdesk.simulator.flows.columns import in_one_line
 from nightdesk.simulator.plants.past_columns import BarColumns, Columns, TradeColumns
+from nightdesk.simulator.plants.reference import NS_PER_S
 
 OFF_TICK_MAX = 0.01
 """How far, in ticks, a recorded price may be from a tick: single precision is not exact."""
 
-_SECOND_NS = 1_000_000_000
+BAR_VOLUME_MAX = 10**12
+"""Contracts of one bar: the sum over all rows of a file stays a number of 64 bits."""
 
 
 class MalformedBatchError(NightdeskError):
@@ -41,13 +44,17 @@ class ParquetPast:
         try:
             self.names: list[str] = self._open().schema_arrow.names
         except (self._arrow.ArrowException, OSError) as error:
-            raise ConfigurationError(f"{path}: not a Parquet file ({error})") from error
+            raise ConfigurationError(f"{path}: not a Parquet file ({in_one_line(error)})") from error
 
     def symbols(self) -> set[str]:
         """The different values of the column ``symbol``."""
         found: set[str] = set()
-        for batch in self.batches(("symbol",), 1 << 20, 0):
-            found.update(str(each) for each in self._compute.unique(batch.column(0)).to_pylist() if each is not None)
+        try:
+            for batch in self.batches(("symbol",), 1 << 20, 0):
+                values = self._compute.unique(batch.column(0)).to_pylist()
+                found.update(str(each) for each in values if each is not None)
+        except self._arrow.ArrowException as error:
+            raise ConfigurationError(f"{self._path}: column symbol is not text ({in_one_line(error)})") from error
         return found
 
     def batches(self, columns: Sequence[str], rows: int, limit: int) -> Iterator[Any]:
@@ -61,7 +68,7 @@ class ParquetPast:
                 if limit and number >= limit:
                     return
         except (self._arrow.ArrowException, OSError) as error:
-            raise ConfigurationError(f"{self._path}: damaged after row {number} ({error})") from error
+            raise ConfigurationError(f"{self._path}: damaged after row {number} ({in_one_line(error)})") from error
 
     def release(self) -> None:
         """Give memory back that was needed for the reading alone; a file is often one large group of rows."""
@@ -120,13 +127,13 @@ class ParquetPast:
     def _bars(self, batch: Any, tick: Fraction) -> dict[str, "array[Any]"]:
         compute = self._compute
         times = self._times(batch, compute.less)
-        seconds = compute.divide(times, _SECOND_NS)
+        seconds = compute.divide(times, NS_PER_S)
         opens, highs, lows, closes = (self._prices(batch, name, tick) for name in ("open", "high", "low", "close"))
         is_enclosed = compute.and_(
             compute.less_equal(lows, compute.min_element_wise(opens, closes)),
             compute.greater_equal(highs, compute.max_element_wise(opens, closes)),
         )
-        if not (self._all(is_enclosed) and self._all(compute.equal(compute.multiply(seconds, _SECOND_NS), times))):
+        if not (self._all(is_enclosed) and self._all(compute.equal(compute.multiply(seconds, NS_PER_S), times))):
             raise MalformedBatchError("a bar's prices or its time are not right")
         return {
             "starts": _numbers(seconds, "q"),
@@ -173,6 +180,8 @@ class ParquetPast:
         counts = _numbers(self._compute.fill_null(column.cast(wanted), 0), code)
         if name != "aggressor" and counts and min(counts) < 0:
             raise MalformedBatchError(f"a {name} is negative")
+        if code == "q" and counts and max(counts) > BAR_VOLUME_MAX:
+            raise MalformedBatchError(f"a {name} is too large")
         return counts
 
 

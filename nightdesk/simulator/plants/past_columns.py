@@ -2,14 +2,15 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from nightdesk.messages.enums import AggressorSide, BarUnit
 from nightdesk.simulator.plants.bars import UNIT_S, BarState, start_of
+from nightdesk.simulator.plants.reference import NS_PER_S
 from nightdesk.simulator.plants.tick_bars import Print
 
-_SECOND_NS = 1_000_000_000
 _SIDES = {1: AggressorSide.BUY, -1: AggressorSide.SELL, 0: AggressorSide.NONE}
 
 
@@ -29,7 +30,7 @@ class Figures(NamedTuple):
 class TradeColumns:
     """Recorded trades, oldest first; ``starts`` are nanoseconds, ``row_s`` 0 says that a row has no length."""
 
-    units_per_s = _SECOND_NS
+    units_per_s = NS_PER_S
     row_s = 0
 
     def __init__(self) -> None:
@@ -38,6 +39,11 @@ class TradeColumns:
         self.sizes = array("i")
         self.bid_sizes = array("i")
         self.ask_sizes = array("i")
+
+    @property
+    def end_s(self) -> int:
+        """The second after the last trade's own."""
+        return self.starts[-1] // NS_PER_S + 1
 
     def append(self, ts_ns: int, price: float, size: int, aggressor: int) -> None:
         """One more row."""
@@ -92,6 +98,11 @@ class BarColumns:
         self.bid_volumes = array("i")
         self.ask_volumes = array("i")
         self.trades = array("i")
+
+    @property
+    def end_s(self) -> int:
+        """The second in which the last bar ends."""
+        return self.starts[-1] + self.row_s
 
     def append(self, start_s: int, bar: Figures) -> None:
         """One more row."""
@@ -168,6 +179,26 @@ class TimeSegment:
             first, taken = self._first_of(first), taken + 1
         return self._part(range(first, self._rows.stop)), taken
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no bar is left."""
+        return not self._rows
+
+    @property
+    def start_s(self) -> int:
+        """Where its first bar begins; there must be one."""
+        return self._start_s(self._rows.start)
+
+    def without_first(self) -> "tuple[BarState, TimeSegment]":
+        """The oldest bar, and the others."""
+        first, end = self._rows.start, self._end_of(self._rows.start)
+        return self._bar(first, end), self._part(range(end, self._rows.stop))
+
+    def without_last(self) -> "tuple[BarState, TimeSegment]":
+        """The newest bar, and the others."""
+        first, end = self._first_of(self._rows.stop), self._rows.stop
+        return self._bar(first, end), self._part(range(self._rows.start, first))
+
     def _part(self, rows: range) -> "TimeSegment":
         return TimeSegment(self._columns, rows, *self._names, *self._bars)
 
@@ -204,10 +235,14 @@ class TimeSegment:
 
 
 class ListSegment:
-    """Bars that are there already."""
+    """A list of bars, made when it is first asked for."""
 
-    def __init__(self, bars: list[BarState]) -> None:
-        self._bars = bars
+    def __init__(self, make: Callable[[], list[BarState]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _bars(self) -> list[BarState]:
+        return self._make()
 
     def forward(self) -> Iterator[BarState]:
         """Oldest first."""
@@ -219,16 +254,46 @@ class ListSegment:
 
     def first(self, count: int) -> "tuple[ListSegment, int]":
         """The oldest ``count`` bars alone, and how many there are."""
-        part = self._bars[:count]
-        return ListSegment(part), len(part)
+        return self._part(self._bars[:count])
 
     def last(self, count: int) -> "tuple[ListSegment, int]":
         """The newest ``count`` bars alone, and how many there are."""
-        part = self._bars[-count:]
-        return ListSegment(part), len(part)
+        return self._part(self._bars[-count:])
+
+    @staticmethod
+    def _part(bars: list[BarState]) -> "tuple[ListSegment, int]":
+        return ListSegment(lambda: bars), len(bars)
 
 
 Segment = TimeSegment | ListSegment
+
+
+def seamless(parts: list[TimeSegment], session: Callable[[], list[BarState]]) -> list[Segment]:
+    """Consecutive parts as segments of whole bars: one that a part begins and others go on with is joined."""
+    segments: list[Segment] = []
+    begun: BarState | None = None
+    for part in parts:
+        left = part
+        if begun is not None and begun.ts_start_s == part.start_s:
+            bar, left = part.without_first()
+            begun = begun.joined(bar)
+            if left.is_empty:
+                continue
+        if begun is not None:
+            segments.append(ListSegment(partial(list, [begun])))
+        begun, left = left.without_last()
+        if not left.is_empty:
+            segments.append(left)
+    return [*segments, ListSegment(partial(_continued, begun, session))]
+
+
+def _continued(begun: BarState | None, session: Callable[[], list[BarState]]) -> list[BarState]:
+    bars = session()
+    if begun is None:
+        return bars
+    if bars and bars[0].ts_start_s == begun.ts_start_s:
+        return [begun.joined(bars[0]), *bars[1:]]
+    return [begun, *bars]
 
 
 def chosen(segments: list[Segment], count: int, *, from_end: bool, backwards: bool) -> Iterator[BarState]:

@@ -8,7 +8,6 @@ other.
 """
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from fractions import Fraction
@@ -17,9 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nightdesk.errors import ConfigurationError
+from nightdesk.simulator.flows.columns import COUNT_MAX, CSV_ENCODING, in_one_line, shown
 from nightdesk.simulator.model import Product
-from nightdesk.simulator.plants.past_arrow import OFF_TICK_MAX, MalformedBatchError, ParquetPast
+from nightdesk.simulator.plants.past_arrow import BAR_VOLUME_MAX, OFF_TICK_MAX, MalformedBatchError, ParquetPast
 from nightdesk.simulator.plants.past_columns import BarColumns, Columns, Figures, TradeColumns
+from nightdesk.simulator.plants.reference import NS_PER_S, contract_of
 
 BATCH_ROWS = 65_536
 PAST_ROWS_MAX = 3_000_000
@@ -28,13 +29,11 @@ PAST_ROWS_MAX = 3_000_000
 JITTER_NS_MAX = 1_000_000_000
 """A trade may be this much older than the one before it; more is a file that was not sorted."""
 
-_SECOND_NS = 1_000_000_000
 _TRADE_COLUMNS = ("price", "size")
 _BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 _TRADE_OPTIONAL = ("aggressor",)
 _BAR_OPTIONAL = ("bid_volume", "ask_volume", "trades")
-_CONTRACT = re.compile(r"^([A-Z0-9]+?)([FGHJKMNQUVXZ])(\d{1,2})$")
-_COUNT_MAX = 2**31 - 1
+_TIME_DIGITS_MAX = 19
 
 
 class PastFile(NamedTuple):
@@ -93,6 +92,9 @@ def _header(file: PastFile) -> _Header:
         if all(column in present for column in required):
             wanted = ("ts_event_ns", *required, *optional, "kind", "symbol")
             columns = tuple(column for column in wanted if column in present)
+            twice = next((column for column in columns if present.count(column) > 1), None)
+            if twice is not None:
+                raise ConfigurationError(f"{file.path}: column {twice} is there twice; remove or rename one of them")
             return _Header(is_parquet, required is _TRADE_COLUMNS, columns)
     raise ConfigurationError(
         f"{file.path}: a recorded past needs the columns {', '.join(_TRADE_COLUMNS)} of trades, "
@@ -107,24 +109,13 @@ def _taken(file: PastFile, present: set[str] | None, today: date) -> set[str] | 
     symbol = file.product.symbol
     if symbol in present:
         return {symbol}
-    wanted = _contract(symbol, today)
-    same_contract = {each for each in present if _contract(each, today) == wanted}
-    same_product = {each for each in present if _contract(each, today)[0] == wanted[0]}
+    wanted = contract_of(symbol, today)
+    same_contract = {each for each in present if contract_of(each, today) == wanted}
+    same_product = {each for each in present if contract_of(each, today)[0] == wanted[0]}
     if not same_product:
         some = ", ".join(sorted(present)[:5])
         raise ConfigurationError(f"{file.path}: nothing of {symbol} in it, but {some}; correct exchange.history")
     return same_contract or same_product
-
-
-def _contract(symbol: str, today: date) -> tuple[str, str, int]:
-    """Product, month and year of a contract's symbol; a year of few digits is the one nearest to today."""
-    match = _CONTRACT.match(symbol)
-    if match is None:
-        return symbol, "", 0
-    span = 10 ** len(match.group(3))
-    nearest = (today.year // span + shift for shift in (-1, 0, 1))
-    years = [decade * span + int(match.group(3)) for decade in nearest]
-    return match.group(1), match.group(2), min(years, key=lambda year: abs(year - today.year))
 
 
 def _read_parquet(file: PastFile, header: _Header, columns: Columns, today: date) -> None:
@@ -185,7 +176,7 @@ class _Place(NamedTuple):
     tick: Fraction
 
     def bad(self, column: str, value: object, what: str) -> ConfigurationError:
-        return ConfigurationError(f"{self.path}: row {self.number}, column {column}: {value} {what}")
+        return ConfigurationError(f"{self.path}: row {self.number}, column {column}: {shown(value)} {what}")
 
     def price(self, column: str, value: Any) -> float:
         number = self._number(column, value)
@@ -201,7 +192,7 @@ class _Place(NamedTuple):
             raise self.bad(column, value, what)
         return nearest * numerator / denominator
 
-    def whole(self, column: str, value: Any, low: int = 0, high: int = _COUNT_MAX) -> int:
+    def whole(self, column: str, value: Any, low: int = 0, high: int = COUNT_MAX) -> int:
         number = self._number(column, value)
         if number is None:
             return 0
@@ -212,7 +203,7 @@ class _Place(NamedTuple):
     def time_ns(self, value: Any) -> int:
         # Never by way of a float, which would lose the last digits.
         text = str(value)
-        if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**63:
+        if not (text.isascii() and text.isdigit() and len(text) <= _TIME_DIGITS_MAX) or not 0 < int(text) < 2**63:
             raise self.bad("ts_event_ns", value, "is not a time in nanoseconds since 1970")
         return int(text)
 
@@ -237,9 +228,9 @@ def _append_trade(columns: TradeColumns, values: dict[str, Any], place: _Place) 
 
 def _append_bar(columns: BarColumns, values: dict[str, Any], place: _Place) -> None:
     ts_ns = place.time_ns(values["ts_event_ns"])
-    if ts_ns % _SECOND_NS:
+    if ts_ns % NS_PER_S:
         raise place.bad("ts_event_ns", ts_ns, "is not the start of a bar on a whole second")
-    start_s = ts_ns // _SECOND_NS
+    start_s = ts_ns // NS_PER_S
     if columns.starts and start_s <= columns.starts[-1]:
         raise place.bad(
             "ts_event_ns", ts_ns, "is not later than the bar before it; sort the file, one contract and one length each"
@@ -247,7 +238,7 @@ def _append_bar(columns: BarColumns, values: dict[str, Any], place: _Place) -> N
     first, high, low, last = (place.price(name, values[name]) for name in ("open", "high", "low", "close"))
     if not low <= min(first, last) <= max(first, last) <= high:
         raise place.bad("high", values["high"], "and low do not enclose open and close")
-    volume = place.whole("volume", values["volume"], high=2**53)
+    volume = place.whole("volume", values["volume"], high=BAR_VOLUME_MAX)
     bid_volume, ask_volume, trades = (place.whole(name, values.get(name)) for name in _BAR_OPTIONAL)
     columns.append(start_s, Figures(first, high, low, last, volume, bid_volume, ask_volume, trades))
 
@@ -268,7 +259,7 @@ def _csv_lines(file: PastFile) -> Iterator[list[str]]:
     """The header, then the rows; raises ``ConfigurationError`` for what is no CSV."""
     number = 0
     try:
-        with open(file.path, newline="", encoding="utf-8") as lines:
+        with open(file.path, newline="", encoding=CSV_ENCODING) as lines:
             reader = csv.reader(lines)
             header = [name.strip() for name in next(reader, [])]
             yield header
@@ -279,7 +270,7 @@ def _csv_lines(file: PastFile) -> Iterator[list[str]]:
                     )
                 yield row
     except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{file.path}: damaged after row {number} ({error})") from error
+        raise ConfigurationError(f"{file.path}: damaged after row {number} ({in_one_line(error)})") from error
 
 
 def _csv_rows(file: PastFile, header: _Header) -> Iterator[dict[str, str]]:

@@ -1,63 +1,120 @@
 """The pnl plant: positions and money, as images, on each fill, and marked to the market at most once a second."""
 
-from collections.abc import Callable
 from typing import Any
 
-from nightdesk.simulator.model import AccountState, AccountTerms, PositionState
+from nightdesk.clocks import Clock
+from nightdesk.simulator.model import (
+    AccountState,
+    AccountTerms,
+    OrderEventKind,
+    OrderHappened,
+    PositionSettled,
+    PositionState,
+)
 from nightdesk.simulator.plants.reference import root_of
+from nightdesk.simulator.plants.requests import Handler, guarded, missing, require_account
+from nightdesk.simulator.plants.subscribers import Subscribers
+from nightdesk.simulator.venue.venue import Venue
 from nightdesk.simulator.wire.framing import OutgoingFrame
-from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, Session
+from nightdesk.simulator.wire.order_words import stamp
+from nightdesk.simulator.wire.session import FCM_ID, IB_ID, Session
 from nightdesk.simulator.wire.templates import encode
 
-NS_PER_S = 1_000_000_000
 SUBSCRIBE = 1
 UNSUBSCRIBE = 2
+MARK_INTERVAL_S = 1.0
+"""Open positions are marked to the market, and changes of working orders told, at most so often."""
+
+_CHANGES_WORKING = frozenset(
+    {
+        OrderEventKind.OPENED,
+        OrderEventKind.RELEASE_PENDING,
+        OrderEventKind.TRIGGER_PENDING,
+        OrderEventKind.MODIFIED,
+        OrderEventKind.COMPLETED,
+    }
+)
+"""After these an account's working quantities are others."""
+
 _NOTHING = "0.00"
+_NO_OPTIONS = dict.fromkeys(
+    ("open_long_options_value", "open_short_options_value", "closed_options_value", "option_cash_reserved"), _NOTHING
+)
 
 
 class PnlFeed:
-    """Who gets the position updates of which account."""
+    """Who gets the position updates of which account, and when."""
 
-    def __init__(self) -> None:
-        self._sessions: dict[str, list[Session]] = {}
-        self._money_only: set[tuple[Session, str]] = set()
-
-    @property
-    def accounts(self) -> list[str]:
-        """The accounts that somebody listens to."""
-        return [account_id for account_id, sessions in self._sessions.items() if sessions]
+    def __init__(self, venue: Venue, clock: Clock) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._positions = Subscribers()
+        self._money = Subscribers()
+        self._marked_s = clock.monotonic_s()
+        self._is_mark_due = False
+        self._moved: dict[str, set[str]] = {}
+        """The contracts in which an account's working orders changed since the last marks."""
 
     def subscribe(self, session: Session, account_id: str, *, money_only: bool = False) -> None:
         """From now on the session gets the account's 450 and 451, or 451 alone; the last request counts."""
-        (self._money_only.add if money_only else self._money_only.discard)((session, account_id))
-        sessions = self._sessions.setdefault(account_id, [])
-        if session not in sessions:
-            sessions.append(session)
+        self._money.add(session, account_id)
+        (self._positions.remove if money_only else self._positions.add)(session, account_id)
 
     def unsubscribe(self, session: Session, account_id: str) -> None:
         """No more updates of this account to the session."""
-        if session in self._sessions.get(account_id, []):
-            self._sessions[account_id].remove(session)
-        self._money_only.discard((session, account_id))
+        self._positions.remove(session, account_id)
+        self._money.remove(session, account_id)
 
     def forget(self, session: Session) -> None:
         """The session is gone."""
-        for account_id in list(self._sessions):
-            self.unsubscribe(session, account_id)
+        self._positions.forget(session)
+        self._money.forget(session)
 
-    def send(self, account_id: str, payloads: list[bytes]) -> None:
-        """Send updates to the account's subscribers; the last payload is the account's own, 451."""
-        for payload in payloads:
-            frame = OutgoingFrame(payload)
-            is_money = payload is payloads[-1]
-            for session in self._sessions.get(account_id, []):
-                if is_money or (session, account_id) not in self._money_only:
-                    session.send(frame)
+    def traded(self) -> None:
+        """A price has changed: open positions are marked to it soon."""
+        self._is_mark_due = True
+
+    def order_happened(self, event: OrderHappened) -> None:
+        """Tell of a fill at once, of other changes of what works soon."""
+        terms = event.order.terms
+        if event.kind in _CHANGES_WORKING:
+            self._moved.setdefault(terms.account_id, set()).add(terms.symbol)
+        elif event.kind is OrderEventKind.FILLED:
+            self._changed(terms.account_id, terms.symbol, event.ts_ns)
+
+    def position_settled(self, event: PositionSettled) -> None:
+        """Tell at once that a position has become cash."""
+        self._changed(event.account_id, event.symbol, event.ts_ns)
+
+    def tend(self, now_ns: int) -> None:
+        """Send what has changed, at most once in ``MARK_INTERVAL_S``; ``now_ns`` is market time."""
+        now_s = self._clock.monotonic_s()
+        if not (self._is_mark_due or self._moved) or now_s - self._marked_s < MARK_INTERVAL_S:
+            return
+        self._marked_s = now_s
+        for account_id in self._money.keys:
+            moved = self._moved.get(account_id, ())
+            positions = self._venue.positions(account_id, now_ns, also=moved)
+            moving = [each for each in positions if each.net_quantity or each.symbol in moved]
+            if moving or moved:
+                self._send(account_id, positions, moving, now_ns)
+        self._is_mark_due = False
+        self._moved.clear()
+
+    def _changed(self, account_id: str, symbol: str, now_ns: int) -> None:
+        if self._money.of(account_id):
+            positions = self._venue.positions(account_id, now_ns)
+            self._send(account_id, positions, [each for each in positions if each.symbol == symbol], now_ns)
+
+    def _send(self, account_id: str, positions: list[PositionState], changed: list[PositionState], now_ns: int) -> None:
+        account, terms = self._venue.account(account_id, now_ns), self._venue.terms(account_id)
+        self._positions.send(account_id, [instrument_update(each, now_ns) for each in changed])
+        self._money.send(account_id, (account_update(account, positions, now_ns, terms=terms),))
 
 
 def instrument_update(position: PositionState, now_ns: int, *, is_snapshot: bool | None = None) -> bytes:
-    """450: one contract's position; prices and day values are numbers, the other money is text."""
-    ssboe, nanoseconds = divmod(now_ns, NS_PER_S)
+    """450: one contract's position; prices and day values are numbers, the other money is text, before commission."""
+    day_pnl = position.day_realized_pnl + position.unrealized_pnl
     return encode(
         450,
         is_snapshot=is_snapshot,
@@ -68,30 +125,18 @@ def instrument_update(position: PositionState, now_ns: int, *, is_snapshot: bool
         exchange=position.exchange,
         product_code=root_of(position.symbol),
         instrument_type="Future",
-        fill_buy_qty=position.buy_quantity,
-        fill_sell_qty=position.sell_quantity,
-        order_buy_qty=position.working_buy_quantity,
-        order_sell_qty=position.working_sell_quantity,
-        buy_qty=position.buy_quantity + position.working_buy_quantity,
-        sell_qty=position.sell_quantity + position.working_sell_quantity,
+        **_quantities([position]),
+        **_NO_OPTIONS,
         avg_open_fill_price=position.average_price,
         day_open_pnl=position.unrealized_pnl,
-        day_closed_pnl=position.realized_pnl,
-        day_pnl=position.realized_pnl + position.unrealized_pnl,
+        day_closed_pnl=position.day_realized_pnl,
+        day_pnl=day_pnl,
         day_open_pnl_offset=0.0,
         day_closed_pnl_offset=0.0,
-        mtm_security=_money(position.realized_pnl + position.unrealized_pnl),
-        open_long_options_value=_NOTHING,
-        open_short_options_value=_NOTHING,
-        closed_options_value=_NOTHING,
-        option_cash_reserved=_NOTHING,
+        mtm_security=_money(day_pnl),
         open_position_pnl=_money(position.unrealized_pnl),
-        open_position_quantity=abs(position.net_quantity),
-        closed_position_pnl=_money(position.realized_pnl),
-        closed_position_quantity=min(position.buy_quantity, position.sell_quantity),
-        net_quantity=position.net_quantity,
-        ssboe=ssboe,
-        usecs=nanoseconds // 1000,
+        closed_position_pnl=_money(position.day_realized_pnl),
+        **stamp(now_ns),
     )
 
 
@@ -105,66 +150,79 @@ def account_update(
 ) -> bytes:
     """451: the account's money; every amount is text.
 
-    Buying power is what an account is worth at the market's prices: used by the margin of its positions, reserved by
-    that of its working orders, and available for the rest.
+    The account's balance is what it is worth at the market's prices, its cash what it had when the day began; the
+    difference is the day's profit, after commission. Buying power is that worth: used by the margin of its positions,
+    reserved by that of its working orders, and available for the rest.
     """
-    ssboe, nanoseconds = divmod(now_ns, NS_PER_S)
-    buys, sells = sum(each.buy_quantity for each in positions), sum(each.sell_quantity for each in positions)
-    working_buys = sum(each.working_buy_quantity for each in positions)
-    working_sells = sum(each.working_sell_quantity for each in positions)
     worth = account.balance + account.unrealized_pnl
-    available = worth - account.margin_used - account.margin_reserved
+    day_pnl = worth - account.day_start_balance
+    closed = _money(sum(each.day_realized_pnl for each in positions))
+    available = _money(worth - account.margin_used - account.margin_reserved)
     return encode(
         451,
         is_snapshot=is_snapshot,
         fcm_id=FCM_ID,
         ib_id=IB_ID,
         account_id=account.account_id,
-        fill_buy_qty=buys,
-        fill_sell_qty=sells,
-        order_buy_qty=working_buys,
-        order_sell_qty=working_sells,
-        buy_qty=buys + working_buys,
-        sell_qty=sells + working_sells,
-        open_long_options_value=_NOTHING,
-        open_short_options_value=_NOTHING,
-        closed_options_value=_NOTHING,
-        option_cash_reserved=_NOTHING,
+        **_quantities(positions),
+        **_NO_OPTIONS,
         option_open_pnl=_NOTHING,
         option_closed_pnl=_NOTHING,
-        rms_account_commission=_money(account.commission),
+        rms_account_commission=_money(sum(each.day_commission for each in positions)),
         open_position_pnl=_money(account.unrealized_pnl),
-        open_position_quantity=sum(abs(each.net_quantity) for each in positions),
-        closed_position_pnl=_money(account.realized_pnl),
-        closed_position_quantity=sum(min(each.buy_quantity, each.sell_quantity) for each in positions),
-        net_quantity=sum(each.net_quantity for each in positions),
+        closed_position_pnl=closed,
         margin_balance=_money(worth - account.margin_used),
         min_margin_balance=_NOTHING,
         min_account_balance=_money(terms.min_account_balance if terms is not None else 0.0),
-        percent_maximum_allowable_loss=_money(_loss_percent(account, terms)),
-        excess_buy_margin=_money(available),
-        excess_sell_margin=_money(available),
-        account_balance=_money(account.balance),
-        cash_on_hand=_money(account.balance),
-        mtm_account=_money(account.realized_pnl + account.unrealized_pnl),
-        available_buying_power=_money(available),
+        percent_maximum_allowable_loss=_money(_loss_percent(day_pnl, terms)),
+        excess_buy_margin=available,
+        excess_sell_margin=available,
+        account_balance=_money(worth),
+        cash_on_hand=_money(account.day_start_balance),
+        mtm_account=_money(day_pnl),
+        available_buying_power=available,
         used_buying_power=_money(account.margin_used),
         reserved_buying_power=_money(account.margin_reserved),
         day_open_pnl=_money(account.unrealized_pnl),
-        day_closed_pnl=_money(account.realized_pnl),
-        day_pnl=_money(account.realized_pnl + account.unrealized_pnl),
-        day_open_pnl_offset=_money(0.0),
-        day_closed_pnl_offset=_money(0.0),
-        ssboe=ssboe,
-        usecs=nanoseconds // 1000,
+        day_closed_pnl=closed,
+        day_pnl=_money(day_pnl),
+        day_open_pnl_offset=_NOTHING,
+        day_closed_pnl_offset=_NOTHING,
+        **stamp(now_ns),
     )
 
 
-def _loss_percent(account: AccountState, terms: AccountTerms | None) -> float:
+def _quantities(positions: list[PositionState]) -> dict[str, int]:
+    """The day's fills, what works, and what each side would come to if it were filled; contracts closed count twice,
+    when they were opened and when they were closed."""
+    bought, sold = sum(each.day_buy_quantity for each in positions), sum(each.day_sell_quantity for each in positions)
+    buying = sum(each.working_buy_quantity for each in positions)
+    selling = sum(each.working_sell_quantity for each in positions)
+    net = sum(each.net_quantity for each in positions)
+    return {
+        "fill_buy_qty": bought,
+        "fill_sell_qty": sold,
+        "order_buy_qty": buying,
+        "order_sell_qty": selling,
+        "buy_qty": net + buying,
+        "sell_qty": selling - net,
+        "open_position_quantity": sum(abs(each.net_quantity) for each in positions),
+        "closed_position_quantity": sum(map(_closed_quantity, positions)),
+        "net_quantity": net,
+    }
+
+
+def _closed_quantity(position: PositionState) -> int:
+    bought, sold = position.day_buy_quantity, position.day_sell_quantity
+    before = position.net_quantity - bought + sold
+    return bought + sold + abs(before) - abs(position.net_quantity)
+
+
+def _loss_percent(day_pnl: float, terms: AccountTerms | None) -> float:
     """How much of the day's loss limit has been lost; 0 without a limit or a loss."""
     if terms is None or not terms.loss_limit:
         return 0.0
-    return max(0.0, -(account.realized_pnl + account.unrealized_pnl) / terms.loss_limit * 100)
+    return max(0.0, -day_pnl / terms.loss_limit * 100)
 
 
 def _money(amount: float) -> str:
@@ -174,32 +232,30 @@ def _money(amount: float) -> str:
 
 def updates(session: Session, request: Any) -> None:
     """400 → 401, then 450 and 451 as they change."""
-    if session.refuses_account(401, request):
-        return
+    require_account(session, request)
     feed = session.exchange.pnl_feed
     if request.request == SUBSCRIBE:
         feed.subscribe(session, request.account_id, money_only=request.rms_updates_only)
-        session.done(401, request)
     elif request.request == UNSUBSCRIBE:
         feed.unsubscribe(session, request.account_id)
-        session.done(401, request)
     else:
-        session.done(401, request, BAD_INPUT)
+        raise missing("request")
+    session.done(401, request)
 
 
 def snapshots(session: Session, request: Any) -> None:
     """402 → an image of each open position and of the account, then a bare 403; a flat account yields only 451."""
-    if session.refuses_account(403, request):
-        return
-    exchange = session.exchange
-    now_ns = exchange.now_ns()
-    positions = exchange.venue.positions(request.account_id)
+    require_account(session, request)
+    venue, now_ns = session.exchange.venue, session.exchange.now_ns()
+    positions = venue.positions(request.account_id, now_ns)
     for position in positions:
         if position.net_quantity:
             session.send(OutgoingFrame(instrument_update(position, now_ns, is_snapshot=True)))
-    account, terms = exchange.venue.account(request.account_id), exchange.venue.terms(request.account_id)
+    account, terms = venue.account(request.account_id, now_ns), venue.terms(request.account_id)
     session.send(OutgoingFrame(account_update(account, positions, now_ns, terms=terms, is_snapshot=True)))
     session.done(403, request)
 
 
-HANDLERS: dict[int, Callable[[Session, Any], None]] = {400: updates, 402: snapshots}
+HANDLERS: dict[int, Handler] = {
+    template_id: guarded(template_id, handler) for template_id, handler in ((400, updates), (402, snapshots))
+}

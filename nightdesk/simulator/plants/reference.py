@@ -29,6 +29,20 @@ def root_of(symbol: str) -> str:
     return match.group(1) if match else symbol
 
 
+def contract_of(symbol: str, today: date) -> tuple[str, str, int]:
+    """Product code, month's letter and year of a contract; a year of few digits is the one nearest to ``today``.
+
+    No letter, and 0, for a symbol without month and year.
+    """
+    match = _CONTRACT.match(symbol)
+    if match is None:
+        return symbol, "", 0
+    code, month, digits = match.groups()
+    span = 10 ** len(digits)
+    years = ((today.year // span + shift) * span + int(digits) for shift in (-1, 0, 1))
+    return code, month, min(years, key=lambda year: abs(year - today.year))
+
+
 def name_of(symbol: str) -> str:
     """The contract's name for people."""
     root = root_of(symbol)
@@ -42,15 +56,10 @@ def is_index_future(symbol: str) -> bool:
 
 def expiration_of(symbol: str, today: date) -> str | None:
     """The last day as YYYYMMDD where it follows from the symbol; a one-digit year is the one nearest to ``today``."""
-    match = _CONTRACT.match(symbol)
-    if match is None or match.group(1) not in _INDEX_FUTURES:
+    code, month, year = contract_of(symbol, today)
+    if not month or code not in _INDEX_FUTURES:
         return None
-    digits = match.group(3)
-    span = 10 ** len(digits)
-    year = min((today.year // span + shift) * span + int(digits) for shift in (-1, 0, 1))
-    while abs(year + span - today.year) < abs(year - today.year):
-        year += span
-    first = date(year, _MONTHS[match.group(2)], 1)
+    first = date(year, _MONTHS[month], 1)
     third_friday = first + timedelta(days=(_FRIDAY - first.weekday()) % 7 + 14)
     return third_friday.strftime("%Y%m%d")
 

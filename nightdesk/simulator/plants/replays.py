@@ -45,7 +45,7 @@ class _Replay:
     """One answer: where it goes, and what of it is still to be sent."""
 
     def __init__(
-        self, session: Session, response_id: int, request: Any, source: Source, prepare: Callable[[], None] | None
+        self, session: Session, response_id: int, request: Any, source: Source, prepare: Callable[[], None]
     ) -> None:
         self.session = session
         self.response_id = response_id
@@ -59,12 +59,9 @@ class _Replay:
     async def piece(self, count: int) -> list[Fields]:
         """The next records, ``count`` at most."""
         if self.records is None:
-            if self.prepare is not None:
-                await asyncio.to_thread(self.prepare)
+            await asyncio.to_thread(self.prepare)
             self.records = self.source()
-        if self.prepare is not None:
-            return await asyncio.to_thread(list, islice(self.records, count))
-        return list(islice(self.records, count))
+        return await asyncio.to_thread(list, islice(self.records, count))
 
     def put_back(self, pieces: list[Fields]) -> None:
         """These were not sent yet."""
@@ -110,13 +107,12 @@ class ReplayDesk:
         response_id: int,
         request: Any,
         source: Source,
-        *,
-        prepare: Callable[[], None] | None = None,
+        prepare: Callable[[], None],
     ) -> None:
         """Answer with a frame for each of the source's records and a bare last one.
 
-        ``source`` is called on the loop when its turn has come. With ``prepare`` the answer is a heavy one: that is
-        called before, and the records are made, in a thread.
+        When its turn has come ``prepare`` is called in a thread, then ``source`` on the loop; the records themselves
+        are made in a thread.
         """
         line = self._lines.setdefault(session, _Line())
         replay = _Replay(session, response_id, request, source, prepare)

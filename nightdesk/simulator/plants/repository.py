@@ -142,7 +142,7 @@ def _take(session: Session, response_id: int, request: Any, *, needs_capacity: b
     if len(capacity) > CAPACITY_TEXT_MAX:
         session.done(response_id, request, BAD_INPUT)
         return
-    now_s = session.exchange.clock.now_ns() // NS_PER_S
+    now_s = session.exchange.now_ns() // NS_PER_S
     session.exchange.agreements.accept(session.user_name, agreement, now_s, capacity)
     session.done(response_id, request)
 

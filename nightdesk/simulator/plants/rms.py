@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from nightdesk.simulator.plants.accounts import require_trader
-from nightdesk.simulator.plants.order_terms import REFUSED, RequestRefusal, require, require_account
 from nightdesk.simulator.plants.reference import root_of
+from nightdesk.simulator.plants.requests import REFUSED, RequestRefusal, require, require_account
+from nightdesk.simulator.wire.definitions import BITS
 from nightdesk.simulator.wire.framing import OutgoingFrame
-from nightdesk.simulator.wire.session import FCM_ID, IB_ID, NO_DATA, OK, Session
+from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, NO_DATA, OK, Session
 
 _DISABLED = 2
 _ACCOUNT_BITS = {
@@ -16,6 +17,7 @@ _ACCOUNT_BITS = {
     "loss_limit": 4,
     "max_order_quantity": 8,
     "min_account_balance": 16,
+    "status": 128,
     "currency": 256,
 }
 _PRODUCT_BITS = {
@@ -24,6 +26,8 @@ _PRODUCT_BITS = {
     "sell_margin_rate": 32,
     "commission_fill_rate": 64,
 }
+_THRESHOLD_BIT = BITS[3508]["AUTO_LIQ_THRESHOLD_CURRENT_VALUE"]
+"""The only update there is; a request without bits means it."""
 _REQUESTS = {"subscribe": True, "unsubscribe": False}
 
 
@@ -44,6 +48,7 @@ def account_limits(session: Session, request: Any) -> None:
             "loss_limit": terms.loss_limit,
             "max_order_quantity": terms.max_order_quantity,
             "min_account_balance": terms.min_account_balance,
+            "status": "active",
             "currency": "USD",
         }
         session.more(
@@ -97,6 +102,8 @@ def subscribe_limits(session: Session, request: Any) -> None:
     require(request, "request")
     if request.request not in _REQUESTS:
         raise RequestRefusal(REFUSED, f"unknown request {request.request}")
+    if request.update_bits & ~_THRESHOLD_BIT:
+        raise RequestRefusal(*BAD_INPUT)
     is_on = _REQUESTS[request.request]
     exchange = session.exchange
     exchange.order_feed.subscribe_limits(session, request.account_id, is_on=is_on)

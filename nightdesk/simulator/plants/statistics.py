@@ -43,7 +43,8 @@ class Statistics:
     """Mutable. A session begins with the exchange and ends when a change of the market's mode names another trade date.
 
     The first price of the session is its opening indicator as well; the last one is projected settlement and closing
-    indicator when the market leaves the mode "Open", and close, adjusted close and settlement when the session ends.
+    indicator when the market leaves the mode "Open", and close, adjusted close and settlement when the session ends, if
+    the exchange has not settled it at its close already.
     """
 
     def __init__(self) -> None:
@@ -113,7 +114,7 @@ class Statistics:
         return changed
 
     def settle(self, price: float, date: str) -> None:
-        """Close and settlement of the session before this one, where they are known."""
+        """Close and settlement of the last session that has ended, where they are known."""
         self.close_price = self.settlement_price = self.adjusted_close_price = price
         self.close_date = self.settlement_date = date
         self.settlement_price_type = SETTLEMENT_TYPE
@@ -122,7 +123,7 @@ class Statistics:
         """The market's mode changed; another trade date ends the session."""
         changes: Changes = {}
         if trade_date and self.trade_date and trade_date != self.trade_date:
-            if self.last_price is not None and self.volumes:
+            if self.last_price is not None and self.volumes and self.settlement_date != self.trade_date:
                 self.settle(self.last_price, self.trade_date)
             self._begin()
             changes = {

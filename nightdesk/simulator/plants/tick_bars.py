@@ -8,9 +8,9 @@ import msgspec
 
 from nightdesk.messages.enums import AggressorSide
 from nightdesk.simulator.model import Traded
+from nightdesk.simulator.plants.reference import NS_PER_S
 
 SECONDS_PER_DAY = 86_400
-_SECOND_NS = 1_000_000_000
 _HALF = 0.5
 
 
@@ -92,7 +92,7 @@ class TickBarBuilder:
         closed = []
         terms = self._terms
         if terms.span is not None:
-            number = terms.span.number_at(trade.ts_ns // _SECOND_NS)
+            number = terms.span.number_at(trade.ts_ns // NS_PER_S)
             if number != self._span_number:
                 closed += self.rest()
                 self._span_number = number

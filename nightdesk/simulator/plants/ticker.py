@@ -16,10 +16,15 @@ from nightdesk.simulator.plants.reference import (
     utc_date,
 )
 from nightdesk.simulator.plants.search import UNDERLYING_UPDATE_BITS, find_contract, price_fields
-from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, PERMISSION_DENIED, SYMBOL_MISSING, Session
-
-SUBSCRIBE = 1
-UNSUBSCRIBE = 2
+from nightdesk.simulator.wire.session import (
+    BAD_INPUT,
+    NO_DATA,
+    PERMISSION_DENIED,
+    SUBSCRIBE,
+    SYMBOL_MISSING,
+    UNSUBSCRIBE,
+    Session,
+)
 
 _EXPIRATION_PRESENCE = 32
 _TICK_SIZE_TYPE_PRESENCE = 16384

@@ -6,10 +6,10 @@ import msgspec
 
 from nightdesk.messages.enums import AggressorSide
 from nightdesk.simulator.model import Traded
+from nightdesk.simulator.plants.reference import NS_PER_S
 from nightdesk.simulator.plants.tick_bars import Print
 
 SECONDS_PER_MINUTE = 60
-_SECOND_NS = 1_000_000_000
 
 
 class PriceVolume(msgspec.Struct):
@@ -57,7 +57,7 @@ def profile_bars(trades: Iterable[Traded | Print], period: int) -> Iterator[Prof
     for trade in trades:
         if trade.quantity <= 0:
             continue
-        second = trade.ts_ns // _SECOND_NS
+        second = trade.ts_ns // NS_PER_S
         end_s = second - second % length_s + length_s
         if bar is None or bar.ts_end_s != end_s:
             if bar is not None:

@@ -10,7 +10,11 @@ def equilibrium(bids: BookSide, asks: BookSide, last_price: int | None) -> int |
     if bid is None or ask is None or bid < ask:
         return None
     chosen: tuple[int, int, int, int] | None = None
-    for price in sorted({*bids.levels, *asks.levels}):
+    # Between two prices with orders nothing changes: only the last trade and the prices beside orders can be chosen.
+    candidates = {price + step for price in (*bids.levels, *asks.levels) for step in (-1, 0, 1)}
+    if last_price is not None:
+        candidates.add(last_price)
+    for price in sorted(candidates):
         if not ask <= price <= bid:
             continue
         wanted = sum(level.total for at, level in bids.levels.items() if at >= price)

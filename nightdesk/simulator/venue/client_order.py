@@ -40,6 +40,7 @@ class ClientOrder(Order):
         "completion",
         "entry_id",
         "executions",
+        "exit_level",
         "exit_role",
         "filled",
         "history",
@@ -62,6 +63,7 @@ class ClientOrder(Order):
         "trigger_price",
         "ts_created_ns",
         "ts_last_ns",
+        "waits_from",
     )
     is_client = True
 
@@ -81,6 +83,8 @@ class ClientOrder(Order):
         self.trail_by_ticks = terms.trail_by_ticks
         self.if_touched = terms.if_touched
         self.hold: Hold | None = None
+        self.waits_from = 0
+        """While it is held for a price: the number of the last print of that market that does not count."""
         self.filled = 0
         self.notional_ticks = 0
         self.executions: list[Execution] = []
@@ -95,6 +99,7 @@ class ClientOrder(Order):
         self.bracket_kind: BracketKind | None = terms.bracket.kind if terms.bracket else None
         self.entry_id = ""
         self.exit_role: ExitRole | None = None
+        self.exit_level = 0
         self.released = 0
         self.linked_ids: tuple[str, ...] = ()
         self.linked_fills = 0
@@ -172,6 +177,7 @@ class ClientOrder(Order):
             self.linked_fills,
             self.trail_by_ticks,
             self.if_touched,
+            self.exit_level,
         )
 
 

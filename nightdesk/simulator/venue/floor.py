@@ -107,7 +107,8 @@ class Floor:
         if order.hold is Hold.CONDITION:
             self.holds.remove(order)
             order.if_touched = condition
-            self._touched[condition.symbol] = self.markets[condition.symbol]
+            market = self._touched[condition.symbol] = self.markets[condition.symbol]
+            order.waits_from = market.print_count
             self.holds.add(order)
         order.if_touched = condition
 
@@ -145,9 +146,8 @@ class Floor:
         order.stage = Stage.TRIGGER_PENDING
         symbol = watched(order)
         market = self._touched[symbol] = self.markets[symbol]
-        if not self.holds.watches(symbol):
-            # What was printed before anybody waited for it does not count.
-            market.take_range()
+        # What was printed before it began to wait does not count.
+        order.waits_from = market.print_count
         self.holds.add(order)
         self.table.report(OrderEventKind.TRIGGER_PENDING, order, now_ns, events)
 

@@ -51,18 +51,21 @@ class Holds:
     def take_met(self, market: Market) -> list[ClientOrder]:
         """Orders whose moment has come, no longer held: conditions first, then buys and sells nearest first."""
         held = self.orders.get(market.product.symbol)
-        prints = market.take_range()
+        printed, last = market.take_prints(), market.mark_ticks
         if not held:
             return []
         met: list[tuple[int, int, ClientOrder]] = []
         for order in held:
+            prints = [price for price, number in printed.items() if number > order.waits_from]
+            if last is not None:
+                prints.append(last)
             if order.hold is Hold.CONDITION:
                 if _is_met(order, market, prints):
                     met.append((0, 0, order))
-            elif prints is not None and order.trigger is not None:
-                if order.is_buy and order.trigger >= prints[0]:
+            elif prints and order.trigger is not None:
+                if order.is_buy and order.trigger >= min(prints):
                     met.append((1, -order.trigger, order))
-                elif not order.is_buy and order.trigger <= prints[1]:
+                elif not order.is_buy and order.trigger <= max(prints):
                     met.append((2, order.trigger, order))
         met.sort(key=lambda found: found[:2])
         for _, _, order in met:
@@ -90,16 +93,16 @@ def watched(order: ClientOrder) -> str:
     return order.terms.symbol
 
 
-def _is_met(order: ClientOrder, market: Market, prints: tuple[int, int] | None) -> bool:
+def _is_met(order: ClientOrder, market: Market, prints: list[int]) -> bool:
     wanted = order.if_touched
     if wanted is None:
         return True
     threshold = market.scale.exact_ticks(wanted.price)
     compare = _COMPARE[wanted.condition]
-    found = {price_of(wanted.price_field, market)}
-    if wanted.price_field is PriceField.TRADE and prints is not None:
-        found |= {Fraction(prints[0]), Fraction(prints[1])}
-    return any(price is not None and compare(price, threshold) for price in found)
+    if wanted.price_field is PriceField.TRADE:
+        return any(compare(Fraction(price), threshold) for price in prints)
+    found = price_of(wanted.price_field, market)
+    return found is not None and compare(found, threshold)
 
 
 def _lean(best: Best) -> Fraction | None:

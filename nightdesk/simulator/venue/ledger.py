@@ -6,7 +6,9 @@ share of the cost away and leaves the rest, so that realized profit of a closed 
 of fills.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import NamedTuple
 
 from nightdesk.simulator.model import AccountTerms, Product
 
@@ -66,10 +68,23 @@ class Scale:
         return nearest if abs(exact - nearest) < 1e-6 else None
 
 
+class Turnover(NamedTuple):
+    """What an account has traded in one contract, and what came of it."""
+
+    bought: int
+    sold: int
+    realized_micros: int
+    commission_micros: int
+
+    def since(self, before: "Turnover") -> "Turnover":
+        """What has been added since then."""
+        return Turnover(*(now - then for now, then in zip(self, before, strict=True)))
+
+
 class Position:
     """One account's net position in one contract."""
 
-    __slots__ = ("bought", "commission_micros", "cost_micros", "net", "realized_micros", "scale", "sold")
+    __slots__ = ("before", "bought", "commission_micros", "cost_micros", "net", "realized_micros", "scale", "sold")
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -79,6 +94,13 @@ class Position:
         self.sold = 0
         self.realized_micros = 0
         self.commission_micros = 0
+        self.before = Turnover(0, 0, 0, 0)
+        """What had been traded when the day began."""
+
+    @property
+    def turnover(self) -> Turnover:
+        """What has been traded since the account was opened."""
+        return Turnover(self.bought, self.sold, self.realized_micros, self.commission_micros)
 
     def apply(self, signed_quantity: int, price_ticks: int) -> None:
         """Book a fill: positive quantity bought, negative sold."""
@@ -99,6 +121,16 @@ class Position:
             self.sold -= signed_quantity
         self.commission_micros += abs(signed_quantity) * self.scale.commission_micros
 
+    def settle(self, price_ticks: int) -> None:
+        """The contract has ended: what is open becomes cash at its final price, without commission."""
+        if self.net:
+            self.realized_micros += self.unrealized_micros(price_ticks)
+            if self.net > 0:
+                self.sold += self.net
+            else:
+                self.bought -= self.net
+            self.net = self.cost_micros = 0
+
     @property
     def average_price(self) -> float:
         """The average price of what is open; 0.0 when flat."""
@@ -116,7 +148,15 @@ class Position:
 class Ledger:
     """All accounts' positions, and what each balance was when the day began."""
 
-    def __init__(self, accounts: tuple[AccountTerms | str, ...], starting_balance: float) -> None:
+    def __init__(
+        self,
+        accounts: tuple[AccountTerms | str, ...],
+        starting_balance: float,
+        *,
+        day_of: Callable[[int], int] = lambda now_ns: now_ns // DAY_NS,
+    ) -> None:
+        """``day_of`` gives the number of the day of a moment: another day, another number."""
+        self._day_of = day_of
         self._otherwise_micros = micros(starting_balance)
         self._starting_micros: dict[str, int] = {}
         self._positions: dict[str, dict[str, Position]] = {}
@@ -152,14 +192,21 @@ class Ledger:
         return self._starting_micros.get(account_id, self._otherwise_micros) + sum(booked)
 
     def roll(self, now_ns: int) -> None:
-        """Remember the balances with which a new day (UTC) begins; call it before each fill."""
-        day = now_ns // DAY_NS
+        """Remember with what a new day begins; call it before each fill."""
+        day = self._day_of(now_ns)
         if day != self._day:
             self._day = day
             self._day_start_micros = {account: self.balance_micros(account) for account in self._positions}
+            for positions in self._positions.values():
+                for position in positions.values():
+                    position.before = position.turnover
+
+    def is_new_day(self, now_ns: int) -> bool:
+        """Whether nothing has been traded yet on the day of this moment."""
+        return self._day_of(now_ns) != self._day
 
     def day_start(self) -> tuple[int, dict[str, int]]:
-        """The day's number since 1970 and the balances with which it began."""
+        """The day's number and the balances with which it began."""
         return self._day, self._day_start_micros
 
     def set_day_start(self, day: int, balances: dict[str, int]) -> None:

@@ -2,10 +2,10 @@
 
 JSON lines. Kinds of records, in the key ``k``: ``SESSION`` (an exchange started: its products and accounts),
 ``PRICE`` (a last price, at most one a minute of market time for each symbol), ``LINK`` (orders became
-one-cancels-other), ``BRACKET`` (a bracket's distances and quantities) and the kinds of ``OrderEventKind``, each with
-the order's picture after the step. A log that was replaced by a snapshot begins with ``SNAPSHOT`` (positions,
-counters, places), the steps of the orders that were kept, and ``SNAPSHOT_END``. Nothing is derived again at recovery:
-what a record says is what was.
+one-cancels-other), ``BRACKET`` (a bracket's distances and quantities), those of ``day_book.KINDS`` (what the calendar
+does to contracts and positions) and the kinds of ``OrderEventKind``, each with the order's picture after the step. A
+log that was replaced by a snapshot begins with ``SNAPSHOT`` (positions, counters, places), the steps of the orders that
+were kept, and ``SNAPSHOT_END``. Nothing is derived again at recovery: what a record says is what was.
 """
 
 import os
@@ -19,6 +19,7 @@ import orjson
 from nightdesk.errors import JournalError
 from nightdesk.simulator.model import (
     BracketChanged,
+    DayEvent,
     OrderEventKind,
     OrderHappened,
     OrdersLinked,
@@ -27,6 +28,7 @@ from nightdesk.simulator.model import (
     Traded,
     VenueEvent,
 )
+from nightdesk.simulator.venue.day_book import day_record
 
 LAST_PRICE_INTERVAL_NS = 60_000_000_000
 """Market time between two records of one symbol's last price."""
@@ -50,6 +52,8 @@ class ExchangeLog:
         torn.
         """
         self.path = Path(path)
+        self.newest_ns = 0
+        """The newest market time among the records that ``rebuild`` has read; 0: none."""
         self._last_prices: dict[str, Traded] = {}
         self._written_ns: dict[str, int] = {}
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -68,6 +72,8 @@ class ExchangeLog:
                 lines.append(orjson.dumps({"k": LINK, "b": event.basket_ids, "t": event.ts_ns}))
             elif isinstance(event, BracketChanged):
                 lines.append(orjson.dumps({"k": BRACKET, "c": msgspec.to_builtins(event)}))
+            elif isinstance(event, DayEvent):
+                lines.append(orjson.dumps(day_record(event)))
             elif isinstance(event, Traded):
                 self._last_prices[event.symbol] = event
                 written_ns = self._written_ns.get(event.symbol)
@@ -188,6 +194,8 @@ def _extras(order: OrderState) -> dict[str, Any]:
         extras["hold"] = order.hold
     if order.exit_role is not None:
         extras["exit"] = (order.original_basket_id, order.exit_role, order.bracket_kind, order.released_quantity)
+        if order.exit_level:
+            extras["level"] = order.exit_level
     if order.linked_basket_ids:
         extras["linked"] = (order.linked_basket_ids, order.linked_fills)
     if order.trail_by_ticks != order.terms.trail_by_ticks:

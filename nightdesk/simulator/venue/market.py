@@ -18,6 +18,8 @@ from nightdesk.simulator.venue.ledger import Scale
 from nightdesk.simulator.venue.matching import Matcher, MatchingEngine, Outcome
 
 TEXT_CLOSED = "Rejected by exchange - the market is closed"
+TEXT_HALTED = "Rejected by exchange - the market is halted"
+TEXT_EXPIRED = "Rejected by exchange - the contract has expired"
 TEXT_NO_MARKET_ORDER = "Rejected by exchange - no market orders while the market does not trade"
 TEXT_OUTSIDE_LIMITS = "Rejected by exchange - price is outside of the price limits"
 
@@ -44,6 +46,9 @@ PHASES = {
     "Close": Phase.CLOSED,
 }
 """The modes that ``Venue.set_mode`` knows; any other is refused."""
+
+HALTS = frozenset({"Halted", "Halt", "Pause"})
+"""The modes of a pause inside a session."""
 
 ENDS_DAY = frozenset({"Closed", "Close"})
 """The modes with which DAY orders end."""
@@ -72,6 +77,8 @@ class Market:
         self.trade: Traded | None = None
         self.mode = "Open"
         self.phase = Phase.TRADES
+        self.is_expired = False
+        """The contract has ended: it is closed for good."""
         self.limits: tuple[int, int] | None = None
         self.shown: Best | None = None
         """The quote that was published last, in ticks."""
@@ -80,8 +87,8 @@ class Market:
         self.sequence = 0
         self.is_moved = False
         """A print or a quote came since the conditions of held orders were looked at."""
-        self._low: int | None = None
-        self._high: int | None = None
+        self.print_count = 0
+        self._printed: dict[int, int] = {}
         self._watchers = 0
         self._volume = 0
         self._notional_ticks = 0
@@ -108,10 +115,21 @@ class Market:
             outcomes = self.matcher.uncross()
         return outcomes
 
+    def begin_mode(self, mode: str) -> None:
+        """The mode with which the exchange starts: nothing trades by it."""
+        self.mode, self.phase = mode, PHASES[mode]
+        self._configure()
+
+    def begin_session(self) -> None:
+        """Another trade date: its volume is 0, its price limits are counted from the last price."""
+        self._volume = self._notional_ticks = 0
+        if self.mark_ticks is not None:
+            self.set_reference(self.mark_ticks)
+
     def refusal(self, limit: int | None, trigger: int | None, *, is_market: bool) -> str:
         """Why the exchange does not take an order now; empty: it does."""
         if self.phase is Phase.CLOSED:
-            return TEXT_CLOSED
+            return TEXT_EXPIRED if self.is_expired else TEXT_HALTED if self.mode in HALTS else TEXT_CLOSED
         if self.phase is Phase.QUEUES and is_market:
             return TEXT_NO_MARKET_ORDER
         if self.limits is not None:
@@ -121,7 +139,7 @@ class Market:
         return ""
 
     def print_trade(self, ticks: int, quantity: int, aggressor: AggressorSide, now_ns: int) -> Traded:
-        """A print on the tape, counted into the session's volume (since the exchange's start)."""
+        """A print on the tape, counted into the session's volume (since the exchange's start, and its trade date's)."""
         self._volume += quantity
         self._notional_ticks += ticks * quantity
         if quantity:
@@ -129,10 +147,8 @@ class Market:
                 self.set_reference(ticks)
             self.mark_ticks = ticks
             self.is_moved = True
-            if self._low is None or ticks < self._low:
-                self._low = ticks
-            if self._high is None or ticks > self._high:
-                self._high = ticks
+            self.print_count += 1
+            self._printed[ticks] = self.print_count
         self.trade = Traded(
             self.product.symbol,
             self.product.exchange,
@@ -145,14 +161,11 @@ class Market:
         )
         return self.trade
 
-    def take_range(self) -> tuple[int, int] | None:
-        """The lowest and highest print since the last call, the last known price included; None: no price is known."""
-        low, high, last = self._low, self._high, self.mark_ticks
-        self._low = self._high = None
+    def take_prints(self) -> dict[int, int]:
+        """The prices of the prints since the last call, each with the number (``print_count``) of its last print."""
+        printed, self._printed = self._printed, {}
         self.is_moved = False
-        if last is None:
-            return None
-        return min(last, low if low is not None else last), max(last, high if high is not None else last)
+        return printed
 
     def refresh_quote(self, now_ns: int) -> Quoted | None:
         """The matcher's best bid and offer as a quote if they have changed since the last one."""
@@ -277,6 +290,7 @@ class Market:
             depth.changes = (depth.changes or []) if self._watchers else None
         if isinstance(matcher, MatchingEngine):
             matcher.limits = self.limits
+            matcher.band = self.scale.band if self.mark_ticks is None else None
             matcher.is_open_to_flow = self.phase is not Phase.CLOSED
             if self.phase is not Phase.TRADES:
                 matcher.is_matching = False

@@ -4,7 +4,7 @@ Prices are whole ticks. Anonymous orders (the flow's) and clients' orders stand 
 returned as a list of outcomes in the order in which it happened; the venue turns them into events.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -130,6 +130,8 @@ class MatchingEngine(OrderBook):
         """False: anonymous orders are not taken."""
         self.limits: tuple[int, int] | None = None
         """The lowest and the highest price that may trade."""
+        self.band: Callable[[int], tuple[int, int] | None] | None = None
+        """What makes the limits of the first print; None: they are known."""
         self._protection_ticks = protection_ticks
         self._self_match = self_match
         self._stops: dict[Order, None] = {}
@@ -162,6 +164,18 @@ class MatchingEngine(OrderBook):
             self._held.remove(order)
         elif order.limit is not None:
             self.remove(order, order.limit)
+
+    def cancel_anonymous(self) -> None:
+        """Take every order of the flow's out."""
+        for side in (self.bids, self.asks):
+            for price in side.prices():
+                for order in [each for each in side.levels[price].orders if not each.is_client]:
+                    self.remove(order, price)
+
+    def has_anonymous(self) -> bool:
+        """Whether an order of the flow's rests."""
+        levels = (level for side in (self.bids, self.asks) for level in side.levels.values())
+        return any(not order.is_client for level in levels for order in level.orders)
 
     def modify(self, order: Order, change: Change) -> list[Outcome]:
         """Give a resting or pending order new terms; see ``keeps_place``."""
@@ -334,6 +348,9 @@ class MatchingEngine(OrderBook):
 
     def _note_print(self, price: int) -> None:
         self.last_price = price
+        if self.band is not None:
+            # At once: the stops that the first print sets off are bound by it already.
+            self.limits, self.band = self.band(price), None
         if self._printed_low is None or price < self._printed_low:
             self._printed_low = price
         if self._printed_high is None or price > self._printed_high:

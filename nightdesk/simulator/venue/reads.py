@@ -1,5 +1,7 @@
 """What can be asked of the venue; nothing here changes it."""
 
+from collections.abc import Iterable
+
 from nightdesk.messages.enums import Side
 from nightdesk.simulator.model import (
     AccountState,
@@ -15,13 +17,14 @@ from nightdesk.simulator.model import (
     Quoted,
     Traded,
 )
-from nightdesk.simulator.venue.client_order import ClientOrder, utc_date
+from nightdesk.simulator.venue.client_order import ClientOrder
 from nightdesk.simulator.venue.floor import Floor
 from nightdesk.simulator.venue.ledger import Ledger, Position, dollars
 from nightdesk.simulator.venue.market import Market
 from nightdesk.simulator.venue.order_table import OrderTable
 from nightdesk.simulator.venue.refusal import VenueRefusal
 from nightdesk.simulator.venue.risk import Risk
+from nightdesk.simulator.venue.trade_dates import TradeDates
 
 _SECOND_NS = 1_000_000_000
 
@@ -36,6 +39,7 @@ class VenueReads:
     _risk: Risk
     _terms: dict[str, AccountTerms]
     _starting_balance: float
+    dates: TradeDates
 
     @property
     def next_timer_ns(self) -> int | None:
@@ -43,14 +47,12 @@ class VenueReads:
         return self._floor.timers.next_ns
 
     def orders(self, account_id: str, date: str | None = None) -> list[OrderState]:
-        """All kept orders (of one day, YYYYMMDD in UTC), finished ones too, oldest first."""
-        return [
-            order.picture() for order in self._orders_of(account_id) if date in (None, utc_date(order.ts_created_ns))
-        ]
+        """All kept orders (of one trade date, YYYYMMDD), finished ones too, oldest first."""
+        return [order.picture() for order in self._orders_of(account_id) if date in (None, self._date_of(order))]
 
     def order_dates(self, account_id: str) -> list[str]:
-        """The days (YYYYMMDD, UTC) of which orders are kept, oldest first."""
-        return sorted({utc_date(order.ts_created_ns) for order in self._orders_of(account_id)})
+        """The trade dates (YYYYMMDD) of which orders are kept, oldest first."""
+        return sorted({self._date_of(order) for order in self._orders_of(account_id)})
 
     def order_history(self, account_id: str, basket_id: str) -> list[OrderHappened]:
         """What happened to an order, oldest first; empty for an unknown one."""
@@ -68,20 +70,29 @@ class VenueReads:
         return sorted(found, key=lambda pair: int(pair[1].fill_id))
 
     def brackets(self, account_id: str) -> list[BracketChanged]:
-        """The present state of each kept bracket, oldest first."""
-        return [each.changed(each.entry.ts_last_ns) for each in self._floor.brackets.of_account(account_id)]
+        """The present state of each kept bracket, oldest first, level by level."""
+        brackets = self._floor.brackets.of_account(account_id)
+        return [row for each in brackets for row in each.rows(each.entry.ts_last_ns)]
 
-    def positions(self, account_id: str) -> list[PositionState]:
-        """One per contract that the account ever traded or has working orders in."""
+    def positions(self, account_id: str, now_ns: int | None = None, *, also: Iterable[str] = ()) -> list[PositionState]:
+        """One per contract that the account ever traded or has working orders in, and of those in ``also``.
+
+        Without ``now_ns`` the day is that of the last fill.
+        """
+        is_new_day = now_ns is not None and self._ledger.is_new_day(now_ns)
         working: dict[tuple[str, Side], int] = {}
         positions = dict(self._ledger.positions(account_id))
         for order in self._table.open_of_account.get(account_id, {}).values():
             key = (order.terms.symbol, order.terms.side)
             working[key] = working.get(key, 0) + order.quantity - order.filled
             positions.setdefault(order.terms.symbol, Position(order.scale))
+        for symbol in also:
+            if symbol in self._markets:
+                positions.setdefault(symbol, Position(self._markets[symbol].scale))
         states = []
         for symbol, position in positions.items():
             market = self._markets[symbol]
+            today = position.turnover.since(position.turnover if is_new_day else position.before)
             states.append(
                 PositionState(
                     account_id=account_id,
@@ -96,6 +107,10 @@ class VenueReads:
                     commission=dollars(position.commission_micros),
                     working_buy_quantity=working.get((symbol, Side.BUY), 0),
                     working_sell_quantity=working.get((symbol, Side.SELL), 0),
+                    day_buy_quantity=today.bought,
+                    day_sell_quantity=today.sold,
+                    day_realized_pnl=dollars(today.realized_micros),
+                    day_commission=dollars(today.commission_micros),
                 )
             )
         return states
@@ -104,13 +119,17 @@ class VenueReads:
         """The account's exact position in a listed contract, flat if there was none."""
         return self._ledger.positions(account_id).get(symbol) or Position(self._markets[symbol].scale)
 
-    def account(self, account_id: str) -> AccountState:
-        """The account's money. Raises ``VenueRefusal`` for an unknown account."""
+    def account(self, account_id: str, now_ns: int | None = None) -> AccountState:
+        """The account's money; the day is that of the last fill without ``now_ns``.
+
+        Raises ``VenueRefusal`` for an unknown account.
+        """
         if account_id not in self._ledger.accounts:
             raise VenueRefusal(f"account {account_id} not found")
         positions = self._ledger.positions(account_id)
         balance = self._ledger.balance_micros(account_id)
         used, reserved = self._risk.margin(account_id)
+        is_new_day = now_ns is not None and self._ledger.is_new_day(now_ns)
         return AccountState(
             account_id=account_id,
             balance=dollars(balance),
@@ -119,6 +138,7 @@ class VenueReads:
             commission=dollars(sum(p.commission_micros for p in positions.values())),
             margin_used=dollars(used),
             margin_reserved=dollars(reserved),
+            day_start_balance=dollars(balance if is_new_day else self._ledger.day_start_micros(account_id)),
         )
 
     def terms(self, account_id: str) -> AccountTerms:
@@ -201,7 +221,10 @@ class VenueReads:
 
     def fresh_ledger(self) -> Ledger:
         """A ledger of the configured accounts as they were opened."""
-        return Ledger(tuple(self._terms.values()), self._starting_balance)
+        return Ledger(tuple(self._terms.values()), self._starting_balance, day_of=self.dates.day_of)
+
+    def _date_of(self, order: ClientOrder) -> str:
+        return self.dates.date_of(order.terms.symbol, order.ts_created_ns)
 
     def _orders_of(self, account_id: str) -> list[ClientOrder]:
         return list(self._table.of_account.get(account_id, {}).values())

@@ -12,17 +12,21 @@ from nightdesk.simulator.model import (
     BracketChanged,
     BracketKind,
     Completion,
+    DayEvent,
     Execution,
     ExitRole,
     Hold,
     IfTouched,
     NewOrder,
     OrderEventKind,
+    PositionSettled,
     Product,
+    Settled,
     Stage,
 )
 from nightdesk.simulator.venue.client_order import PRICED_TYPES, STOP_TYPES, ClientOrder
 from nightdesk.simulator.venue.counters import Counters
+from nightdesk.simulator.venue.day_book import DayBook, day_event
 from nightdesk.simulator.venue.ledger import Scale
 from nightdesk.simulator.venue.log_file import ExchangeLog, damaged_record, read_records, session_record
 from nightdesk.simulator.venue.snapshot import LOG_BYTES_MAX, records_of, restore_ledger
@@ -51,6 +55,7 @@ def rebuild(log: ExchangeLog, venue: Venue, *, log_bytes_max: int = LOG_BYTES_MA
     for number, record in read_records(log.path):
         try:
             recovery.take(record)
+            log.newest_ns = max(log.newest_ns, record.get("t", 0))
         except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
             raise damaged_record(log.path, number, error) from error
         records += 1
@@ -63,10 +68,11 @@ def rebuild(log: ExchangeLog, venue: Venue, *, log_bytes_max: int = LOG_BYTES_MA
         orders=recovery.orders.values(),
         priority=priority,
         groups=recovery.groups,
-        brackets=recovery.brackets,
+        brackets=recovery.brackets.values(),
         ledger=recovery.ledger,
         counters=recovery.counters,
         marks=recovery.marks,
+        day_book=recovery.day_book,
     )
     log.append_session(venue.products(), venue.accounts())
     log.append(events)
@@ -82,9 +88,10 @@ class Recovery:
         self.ledger = venue.fresh_ledger()
         self.counters = Counters()
         self.marks: dict[str, int] = {}
+        self.day_book = DayBook()
         self.groups: list[tuple[str, ...]] = []
-        self.brackets: dict[str, BracketChanged] = {}
-        """The last report of each bracket, by its entry."""
+        self.brackets: dict[tuple[str, int], BracketChanged] = {}
+        """The last report of each bracket's level, by its entry and its number."""
         self._scales = {symbol: Scale(product) for symbol, product in self.products.items()}
         self._no_scale = Scale(_NO_PRODUCT)
         self._finished: deque[str] = deque()
@@ -96,6 +103,10 @@ class Recovery:
     def take(self, record: dict[str, Any]) -> None:
         """One record of the log."""
         kind = record["k"]
+        event = day_event(record)
+        if event is not None:
+            self._day(event)
+            return
         match kind:
             case "PRICE":
                 self._mark(record["s"], record["p"])
@@ -105,7 +116,7 @@ class Recovery:
                 self._link(tuple(record["b"]), record.get("f"))
             case "BRACKET":
                 changed = msgspec.convert(record["c"], BracketChanged)
-                self.brackets[changed.basket_id] = changed
+                self.brackets[changed.basket_id, changed.level] = changed
             case "SNAPSHOT":
                 self._begin_snapshot(record)
             case "SNAPSHOT_END":
@@ -128,7 +139,9 @@ class Recovery:
         """What replaces a log that has grown too long."""
         marks = {symbol: self._scales[symbol].price(ticks) for symbol, ticks in self.marks.items()}
         brackets = list(self.brackets.values())
-        return records_of(self.orders, priority, self.ledger, self.counters, marks, self.groups, brackets)
+        # Before the head, whose last prices are newer than those of the settlements.
+        yield from self.day_book.records()
+        yield from records_of(self.orders, priority, self.ledger, self.counters, marks, self.groups, brackets)
 
     def _begin_snapshot(self, record: dict[str, Any]) -> None:
         basket, report, sequence = record["counters"]
@@ -161,6 +174,18 @@ class Recovery:
             self._scales.setdefault(product.symbol, Scale(listed))
         for account in record["accounts"]:
             self.ledger.add_account(account)
+
+    def _day(self, event: DayEvent) -> None:
+        self.day_book.take(event)
+        if isinstance(event, Settled):
+            self._mark(event.symbol, event.price)
+        elif isinstance(event, PositionSettled):
+            scale = self._scales[event.symbol]
+            position = self.ledger.position(event.account_id, event.symbol, scale)
+            if position.net != event.net_quantity:
+                raise ValueError(f"a position of {position.net} cannot be settled as one of {event.net_quantity}")
+            self.ledger.roll(event.ts_ns)
+            position.settle(scale.ticks(event.price) or 0)
 
     def _mark(self, symbol: str, price: float) -> None:
         ticks = self._scales[symbol].ticks(price)
@@ -202,8 +227,7 @@ class Recovery:
         self.counters.note(basket_id, "", "")
         if terms.bracket is not None:
             # The ids behind the entry's belong to its exits, whether they were needed yet or not.
-            exits = ("TARGET" in terms.bracket.kind) + ("STOP" in terms.bracket.kind)
-            self.counters.note(str(int(basket_id) + exits), "", "")
+            self.counters.note(str(int(basket_id) + terms.bracket.exit_count), "", "")
         self.orders[basket_id] = order
 
     def _place(self, kind: OrderEventKind, order: ClientOrder) -> None:
@@ -248,6 +272,7 @@ def _take_extras(order: ClientOrder, extras: dict[str, Any]) -> None:
     if "exit" in extras:
         order.entry_id, role, kind, order.released = extras["exit"]
         order.exit_role, order.bracket_kind = ExitRole(role), BracketKind(kind)
+        order.exit_level = extras.get("level", 0)
     if "linked" in extras:
         ids, order.linked_fills = extras["linked"]
         order.linked_ids = tuple(ids)

@@ -6,7 +6,7 @@ Orders that can only make a position smaller pass every limit on money and posit
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from nightdesk.messages.enums import Side
 from nightdesk.simulator.model import AccountTerms, NewOrder
@@ -59,16 +59,26 @@ class Risk:
     """The checks of the risk system."""
 
     def __init__(
-        self, terms: dict[str, AccountTerms], markets: dict[str, Market], ledger: Ledger, table: OrderTable
+        self,
+        terms: dict[str, AccountTerms],
+        markets: dict[str, Market],
+        ledger: Ledger,
+        table: OrderTable,
+        exposed: Callable[[str], int | None],
     ) -> None:
+        """``exposed`` says of a bracket's entry what no exit has closed yet; None: there is no such bracket."""
+        self._exposed = exposed
         self._terms = terms
         self._markets = markets
         self._ledger = ledger
         self._table = table
         self._warned: set[str] = set()
 
-    def refusal(self, order: NewOrder, now_ns: int, linked_ids: tuple[str, ...] = ()) -> str:
-        """Why the account may not send this order, a leg of ``linked_ids``; empty: it may."""
+    def refusal(self, order: NewOrder, leaves: int, now_ns: int, linked_ids: tuple[str, ...] = ()) -> str:
+        """Why the account may not send this order, a leg of ``linked_ids``; empty: it may.
+
+        ``leaves`` is what is left of its quantity: an earlier leg may have been filled already.
+        """
         terms = self._terms.get(order.account_id)
         market = self._markets[order.symbol]
         if terms is not None and terms.products and not {product_code(order.symbol), order.symbol} & {*terms.products}:
@@ -76,21 +86,23 @@ class Risk:
         for most in (market.product.max_order_quantity, terms.max_order_quantity if terms else 0):
             if most and order.quantity > most:
                 return TEXT_QUANTITY
-        more = order.quantity
-        if linked_ids:
-            legs = [leg for leg in self._open(order.account_id) if leg.linked_ids == linked_ids]
-            same = [leg for leg in legs if (leg.terms.symbol, leg.terms.side) == (order.symbol, order.side)]
-            more -= min(more, max((leg.quantity - leg.filled for leg in same), default=0))
+        more = max(0, leaves - self._largest_leg(order, linked_ids))
         return self._money(order.account_id, order.symbol, order.side, more, now_ns)
 
-    def modify_refusal(self, order: NewOrder, quantity: int, more: int, now_ns: int) -> str:
-        """Why a working order may not grow by ``more`` to ``quantity``; empty: it may."""
+    def modify_refusal(self, working: ClientOrder, quantity: int, now_ns: int) -> str:
+        """Why a working order may not have another quantity; empty: it may."""
+        order = working.terms
         terms = self._terms.get(order.account_id)
         market = self._markets[order.symbol]
         for most in (market.product.max_order_quantity, terms.max_order_quantity if terms else 0):
             if most and quantity > most:
                 return TEXT_QUANTITY
-        return self._money(order.account_id, order.symbol, order.side, more, now_ns) if more > 0 else ""
+        if working.entry_id or quantity <= working.quantity:
+            # A bracket's exit never closes more than its entry opened.
+            return ""
+        counted = max(working.quantity - working.filled, self._largest_leg(order, working.linked_ids, working))
+        more = max(0, quantity - working.filled - counted)
+        return self._money(order.account_id, order.symbol, order.side, more, now_ns)
 
     def margin(self, account_id: str) -> tuple[int, int]:
         """The margin of the open positions and what working orders reserve beyond it."""
@@ -102,8 +114,8 @@ class Risk:
         unrealized = sum(p.unrealized_micros(self._markets[symbol].mark_ticks) for symbol, p in positions.items())
         return self._ledger.balance_micros(account_id) + unrealized
 
-    def warning(self, account_id: str) -> str:
-        """The text of a margin warning when the account has just come over its share; empty otherwise."""
+    def look(self, account_id: str) -> str:
+        """The text of a margin warning when the account is over its share, and forget the last one when it is not."""
         if not any(market.scale.margin_micros for market in self._markets.values()):
             return ""
         used, reserved = self.margin(account_id)
@@ -111,11 +123,16 @@ class Risk:
         if (used + reserved) * 100 <= equity * WARNING_PERCENT:
             self._warned.discard(account_id)
             return ""
-        if account_id in self._warned:
-            return ""
-        self._warned.add(account_id)
         share = (used + reserved) * 100 // equity if equity > 0 else 100
         return f"Margin warning - {share} % of the account's money is used or reserved"
+
+    def warning(self, account_id: str) -> str:
+        """The text of a margin warning when the account has just come over its share; empty otherwise."""
+        text = self.look(account_id)
+        if not text or account_id in self._warned:
+            return ""
+        self._warned.add(account_id)
+        return text
 
     def _money(self, account_id: str, symbol: str, side: Side, quantity: int, now_ns: int) -> str:
         terms = self._terms.get(account_id)
@@ -157,6 +174,14 @@ class Risk:
                 return TEXT_BALANCE
         return ""
 
+    def _largest_leg(self, order: NewOrder, linked_ids: tuple[str, ...], besides: ClientOrder | None = None) -> int:
+        """What the largest working leg of a group asks for on the order's side; the others do not count."""
+        if not linked_ids:
+            return 0
+        legs = [leg for leg in self._open(order.account_id) if leg.linked_ids == linked_ids and leg is not besides]
+        same = [leg for leg in legs if (leg.terms.symbol, leg.terms.side) == (order.symbol, order.side)]
+        return max((leg.quantity - leg.filled for leg in same), default=0)
+
     def _open(self, account_id: str) -> Iterable[ClientOrder]:
         return self._table.open_of_account.get(account_id, {}).values()
 
@@ -180,10 +205,10 @@ class Risk:
                 leaves = largest[key] - known
             working[symbol].add(order.is_buy, leaves)
         for entry_id, legs in exits.items():
-            entry = self._table.orders.get(entry_id)
             leaves = sum(leg.quantity - leg.filled for leg in legs)
-            if entry is not None:
-                leaves = min(leaves, entry.filled - sum(leg.filled for leg in legs))
+            exposed = self._exposed(entry_id)
+            if exposed is not None:
+                leaves = min(leaves, max(exposed, 0))
             working[legs[0].terms.symbol].add(legs[0].is_buy, leaves)
         return working
 

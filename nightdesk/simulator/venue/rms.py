@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from nightdesk.messages.enums import OrderType, TimeInForce
 from nightdesk.simulator.model import NewOrder, PriceField
+from nightdesk.simulator.venue.bracket import sum_refusal
 from nightdesk.simulator.venue.client_order import PRICED_TYPES, STOP_TYPES, TOUCH_TYPES, ClientOrder
 from nightdesk.simulator.venue.ledger import Scale
 from nightdesk.simulator.venue.matching import is_wrong_side
@@ -77,15 +78,15 @@ def check_extras(order: NewOrder, now_ns: int) -> str:
     bracket = order.bracket
     if bracket is None:
         return ""
-    targets, stops = "TARGET" in bracket.kind, "STOP" in bracket.kind
-    for is_wanted, name, quantity, ticks in (
-        (targets, "target", bracket.target_quantity, bracket.target_ticks),
-        (stops, "stop", bracket.stop_quantity, bracket.stop_ticks),
-    ):
-        if is_wanted and not 0 < quantity <= order.quantity:
-            return f"the {name} quantity must be between 1 and the order's"
-        if is_wanted and not 0 < ticks <= TICKS_MAX:
-            return f"the {name} must be 1 to {TICKS_MAX} ticks away"
+    for name, levels in (("target", bracket.targets), ("stop", bracket.stops)):
+        for level in levels:
+            if not 0 < level.quantity <= order.quantity:
+                return f"the {name} quantity must be between 1 and the order's"
+            if not 0 < level.ticks <= TICKS_MAX:
+                return f"the {name} must be 1 to {TICKS_MAX} ticks away"
+    text = sum_refusal(bracket, order.quantity)
+    if text:
+        return text
     extras = (bracket.trailing_stop_trigger_ticks, bracket.break_even_trigger_ticks, bracket.target_market_after_s)
     if min(extras) < 0 or max(extras) > TICKS_MAX or abs(bracket.break_even_ticks) > TICKS_MAX:
         return "the bracket's distances and times are out of range"

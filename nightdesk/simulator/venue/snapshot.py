@@ -7,7 +7,7 @@ import msgspec
 
 from nightdesk.simulator.venue.client_order import ClientOrder, utc_date
 from nightdesk.simulator.venue.counters import Counters
-from nightdesk.simulator.venue.ledger import Ledger, Position, Scale
+from nightdesk.simulator.venue.ledger import Ledger, Position, Scale, Turnover
 from nightdesk.simulator.venue.log_file import BRACKET, LINK, SNAPSHOT, SNAPSHOT_END, order_record
 
 LOG_BYTES_MAX = 64 * 1024 * 1024
@@ -36,7 +36,7 @@ def records_of(
         "marks": marks,
         "positions": {
             account: {
-                symbol: [getattr(position, field) for field in _POSITION_FIELDS]
+                symbol: [*(getattr(position, field) for field in _POSITION_FIELDS), *position.before]
                 for symbol, position in ledger.positions(account).items()
             }
             for account in ledger.accounts
@@ -63,8 +63,11 @@ def restore_ledger(ledger: Ledger, record: dict[str, Any], scales: dict[str, Sca
         ledger.add_account(account)
         for symbol, values in positions.items():
             position: Position = ledger.position(account, symbol, scales[symbol])
-            for field, value in zip(_POSITION_FIELDS, values, strict=True):
+            count = len(_POSITION_FIELDS)
+            for field, value in zip(_POSITION_FIELDS, values[:count], strict=True):
                 setattr(position, field, int(value))
+            # An older snapshot does not say what was traded before its day: the day's turnover begins with it.
+            position.before = Turnover(*map(int, values[count:])) if values[count:] else position.turnover
     day, balances = record["day"]
     ledger.set_day_start(day, balances)
 

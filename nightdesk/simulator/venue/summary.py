@@ -6,7 +6,9 @@ from pathlib import Path
 import msgspec
 
 from nightdesk.messages.enums import Side
-from nightdesk.simulator.model import Completion, NewOrder, OrderEventKind
+from nightdesk.simulator.model import Completion, NewOrder, OrderEventKind, PositionSettled
+from nightdesk.simulator.venue.day_book import KINDS as DAY_KINDS
+from nightdesk.simulator.venue.day_book import day_event
 from nightdesk.simulator.venue.log_file import (
     BRACKET,
     LINK,
@@ -56,6 +58,11 @@ def read_summary(path: Path | str) -> dict[str, AccountSummary]:
     in_snapshot = False
     for number, record in read_records(path):
         try:
+            if record["k"] in DAY_KINDS:
+                event = day_event(record)
+                if isinstance(event, PositionSettled):
+                    accounts[event.account_id].positions[event.symbol] -= event.net_quantity
+                continue
             if record["k"] in _OF_NO_ORDER:
                 in_snapshot = record["k"] == SNAPSHOT or (in_snapshot and record["k"] != SNAPSHOT_END)
                 if record["k"] == SNAPSHOT:

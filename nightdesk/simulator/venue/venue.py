@@ -11,7 +11,6 @@ from nightdesk.simulator.model import (
     ExitRole,
     Hold,
     IfTouched,
-    ModeChanged,
     NewOrder,
     OrderEventKind,
     OrdersLinked,
@@ -24,17 +23,19 @@ from nightdesk.simulator.model import (
 from nightdesk.simulator.venue.book import Best
 from nightdesk.simulator.venue.client_order import STOP_TYPES, ClientOrder
 from nightdesk.simulator.venue.counters import FIRST_BASKET_ID, Counters
+from nightdesk.simulator.venue.day_book import DayBook
+from nightdesk.simulator.venue.days import VenueDays
 from nightdesk.simulator.venue.floor import Floor
 from nightdesk.simulator.venue.ledger import Ledger, Scale
 from nightdesk.simulator.venue.links import LEGS_MAX
-from nightdesk.simulator.venue.market import ENDS_DAY, PHASES, Market
+from nightdesk.simulator.venue.market import Market
 from nightdesk.simulator.venue.matching import Matcher, MatchingEngine, SelfMatch
 from nightdesk.simulator.venue.order_table import OrderTable
 from nightdesk.simulator.venue.outcomes import Outcome
-from nightdesk.simulator.venue.reads import VenueReads
 from nightdesk.simulator.venue.refusal import VenueRefusal
 from nightdesk.simulator.venue.risk import Risk
 from nightdesk.simulator.venue.rms import EXCHANGE_TEXT, RISK_TEXT, Ticks, check, check_extras, check_modify
+from nightdesk.simulator.venue.trade_dates import ALWAYS_OPEN, TradeDates
 
 __all__ = ["ORDERS_KEPT_MAX", "Venue", "VenueRefusal"]
 
@@ -42,12 +43,11 @@ ORDERS_KEPT_MAX = 20_000
 """Finished orders kept for the lists; older ones are forgotten."""
 
 TEXT_RESTARTED = "canceled - the exchange was restarted while it worked on the order"
-TEXT_DAY_ENDED = "canceled - the day order's day is over"
 
 _NO_SCALE = Scale(Product("", "", 1.0, 0.0, 0.0))
 
 
-class Venue(VenueReads):
+class Venue(VenueDays):
     """Accounts, orders and markets of the embedded exchange.
 
     A market is a matching engine until a flow installs another matcher (a replay).
@@ -62,15 +62,18 @@ class Venue(VenueReads):
         first_basket_id: int = FIRST_BASKET_ID,
         orders_kept_max: int = ORDERS_KEPT_MAX,
         self_match: SelfMatch = SelfMatch.ALLOW,
+        dates: TradeDates = ALWAYS_OPEN,
     ) -> None:
         """``accounts`` are terms, or ids of accounts with ``starting_balance`` and no limits."""
+        self.dates = dates
+        self.day_book = DayBook()
         self._self_match = self_match
         self._starting_balance = starting_balance
         terms = [each if isinstance(each, AccountTerms) else AccountTerms(each, starting_balance) for each in accounts]
         self._terms = {each.account_id: each for each in terms}
         self._markets = {product.symbol: self._new_market(product) for product in products}
         self._orders_kept_max = orders_kept_max
-        self._furnish(Ledger(tuple(terms), starting_balance), Counters(first_basket_id))
+        self._furnish(self.fresh_ledger(), Counters(first_basket_id))
 
     @property
     def bracket_subscribers(self) -> Callable[[str], bool]:
@@ -148,12 +151,12 @@ class Venue(VenueReads):
         )
         text = wanted if isinstance(wanted, str) else ""
         if not text and not isinstance(wanted, str):
-            text = self._risk.modify_refusal(order.terms, quantity, quantity - order.quantity, now_ns)
+            text = self._risk.modify_refusal(order, quantity, now_ns)
             text = RISK_TEXT + text if text else ""
             if not text and order.hold is None:
                 is_stop = wanted.order_type in STOP_TYPES
                 trigger = wanted.trigger if is_stop else None
-                text = market.refusal(wanted.limit, trigger, is_market=wanted.limit is None and not is_stop)
+                text = market.refusal(wanted.limit, trigger, is_market=wanted.order_type is OrderType.MARKET)
         if not text and if_touched is not None and order.hold not in (Hold.RELEASE, Hold.CONDITION):
             text = "the order's condition is behind it"
         if not text and if_touched is not None and if_touched.symbol not in self._markets:
@@ -161,6 +164,7 @@ class Venue(VenueReads):
         if text or isinstance(wanted, str):
             self._table.report(OrderEventKind.MODIFY_FAILED, order, now_ns, events, text=text)
             return events
+        self._risk.look(account_id)
         if if_touched is not None:
             self._floor.set_condition(order, if_touched)
         self._floor.change(order, wanted, now_ns, events)
@@ -238,21 +242,6 @@ class Venue(VenueReads):
         self._floor.advance(now_ns, events)
         return events
 
-    def set_mode(self, symbol: str, mode: str, reason: str, trade_date: str, now_ns: int) -> list[VenueEvent]:
-        """Open, close, halt or reserve a market; ``mode`` is one of ``market.PHASES``. Raises ``VenueRefusal``."""
-        market = self._markets.get(symbol)
-        if market is None or mode not in PHASES:
-            raise VenueRefusal(f"there is no mode {mode} for instrument {symbol}")
-        events: list[VenueEvent] = [ModeChanged(symbol, market.product.exchange, mode, reason, trade_date, now_ns)]
-        self._floor.translate(market, market.set_mode(mode), now_ns, events)
-        if mode in ENDS_DAY:
-            for order in list(self._table.open.values()):
-                is_mine = order.terms.symbol == symbol and order.time_in_force is TimeInForce.DAY
-                if is_mine and order.completion is None:
-                    self._floor.take_out(order, TEXT_DAY_ENDED, now_ns, events)
-        self._floor.finish(now_ns, events)
-        return events
-
     # What follows is for the flow and the recovery.
 
     def install_matcher(self, symbol: str, matcher: Matcher) -> None:
@@ -284,10 +273,11 @@ class Venue(VenueReads):
         orders: Iterable[ClientOrder],
         priority: Iterable[str],
         groups: Iterable[Sequence[str]],
-        brackets: dict[str, BracketChanged],
+        brackets: Iterable[BracketChanged],
         ledger: Ledger,
         counters: Counters,
         marks: dict[str, int],
+        day_book: DayBook,
     ) -> list[VenueEvent]:
         """Take over a recovered state; ``priority`` names the working orders in the order of their places.
 
@@ -299,6 +289,7 @@ class Venue(VenueReads):
             if product.symbol not in self._markets:
                 self._markets[product.symbol] = self._new_market(product)
         self._furnish(ledger, counters)
+        self.adopt_days(day_book)
         floor, table = self._floor, self._table
         for order in orders:
             table.add(order)
@@ -307,7 +298,7 @@ class Venue(VenueReads):
             self._markets[symbol].matcher.last_price = ticks
         for order in table.orders.values():
             floor.brackets.open(order)
-        for changed in brackets.values():
+        for changed in brackets:
             floor.brackets.take_report(changed)
         for order in table.orders.values():
             floor.brackets.adopt(order)
@@ -334,7 +325,7 @@ class Venue(VenueReads):
         self._ledger = ledger
         self._table = OrderTable(counters, self._orders_kept_max)
         self._floor = Floor(self._markets, ledger, self._table)
-        self._risk = Risk(self._terms, self._markets, ledger, self._table)
+        self._risk = Risk(self._terms, self._markets, ledger, self._table, self._floor.brackets.exposed)
 
     def _new_market(self, product: Product) -> Market:
         return Market(product, MatchingEngine(self_match=self._self_match))
@@ -348,12 +339,14 @@ class Venue(VenueReads):
             counters.next_basket_id(), order, market.scale if market else _NO_SCALE, ticks.limit, ticks.trigger, now_ns
         )
         if order.bracket is not None:
-            for _ in range(("TARGET" in order.bracket.kind) + ("STOP" in order.bracket.kind)):
+            for _ in range(order.bracket.exit_count):
                 counters.next_basket_id()
         return client, ticks
 
     def _admit(self, client: ClientOrder, ticks: Ticks, now_ns: int, events: list[VenueEvent]) -> None:
-        text = ticks.text or self._risk.refusal(client.terms, now_ns, client.linked_ids)
+        if not ticks.text:
+            self._risk.look(client.account_id)
+        text = ticks.text or self._risk.refusal(client.terms, client.quantity, now_ns, client.linked_ids)
         if ticks.is_exchange:
             self._floor.reject(client, EXCHANGE_TEXT + text, now_ns, events)
         elif text:

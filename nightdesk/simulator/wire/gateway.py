@@ -1,16 +1,18 @@
 """What one connection's frames lead to: login first, then the table of its plant. Nothing raises on any bytes."""
 
-from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any
 
 from nightdesk.simulator.plants import history, order_plant, pnl, repository, ticker
+from nightdesk.simulator.plants.requests import Handler
 from nightdesk.simulator.wire.framing import Framing, detect_framing, unwrap
+from nightdesk.simulator.wire.order_words import stamp
 from nightdesk.simulator.wire.session import (
     BAD_INPUT,
     FCM_ID,
     IB_ID,
     NO_DATA,
+    NOT_LOGGED_IN,
     PERMISSION_DENIED,
     TEMPLATE_VERSION_MISSING,
     Plant,
@@ -23,18 +25,22 @@ TEMPLATE_VERSION = "5.27"
 MALFORMED_FRAMES_MAX = 10
 """A connection that sends more frames than this that are no messages is closed."""
 
+LOGGED_NAME_MAX = 64
+"""No more of an unknown user's name goes into the log."""
+
 NORMAL_CLOSURE = 1000
+GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 """The close code that was seen after a forced logout."""
 
-NS_PER_S = 1_000_000_000
-Handler = Callable[[Session, Any], None]
-
 
 def receive(session: Session, frame: bytes | str) -> None:
     """Take one frame of a client; the answers are queued on the session's outlet."""
+    if session.outlet.closed:
+        # What was on its way when the session ended is nobody's any more.
+        return
     session.last_heard_s = session.exchange.clock.monotonic_s()
     session.requests += 1
     if isinstance(frame, str):
@@ -68,7 +74,7 @@ def _dispatch(session: Session, template_id: int, request: Any) -> None:
     if session.plant is None:
         handler = _BEFORE_LOGIN.get(template_id)
         if handler is None:
-            _reject(session, request, PERMISSION_DENIED)
+            _reject(session, request, NOT_LOGGED_IN)
         else:
             handler(session, request)
         return
@@ -124,7 +130,7 @@ def login(session: Session, request: Any) -> None:
     is_right = compare_digest(request.password.encode(), expected.encode())
     plant = request.infra_type if request.HasField("infra_type") else 0
     if user is None or not is_right or request.system_name != exchange.system_name or plant not in _PLANTS:
-        exchange.logger.info("exchange_login_refused", user=request.user, plant=plant)
+        exchange.logger.info("exchange_login_refused", user=request.user[:LOGGED_NAME_MAX], plant=plant)
         session.push(11, rp_code=PERMISSION_DENIED)
         return
     if not _has_room(session, user, Plant(plant)):
@@ -175,8 +181,7 @@ def logout(session: Session, request: Any) -> None:
 
 def heartbeat(session: Session, request: Any) -> None:
     """18 → 19 with the server's own time, whatever the market's."""
-    ssboe, nanoseconds = divmod(session.exchange.clock.now_ns(), NS_PER_S)
-    session.done(19, request, ssboe=ssboe, usecs=nanoseconds // 1000)
+    session.done(19, request, **stamp(session.exchange.now_ns()))
 
 
 def force_logout(session: Session) -> None:

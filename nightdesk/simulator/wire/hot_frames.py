@@ -7,6 +7,7 @@ Fields go in the order of their numbers, as protobuf writes them.
 from functools import lru_cache
 from struct import Struct
 
+from nightdesk.simulator.wire.peek import varint as _plain
 from nightdesk.simulator.wire.templates import CLASSES, encode
 
 NS_PER_S = 1_000_000_000
@@ -15,15 +16,6 @@ _VARINT, _DOUBLE, _BYTES = 0, 1, 2
 _CHUNK = 1 << 14
 _TWO_CHUNKS = 1 << 28
 _double = Struct("<d").pack
-
-
-def _plain(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
 
 
 _LAST = [_plain(number) for number in range(_CHUNK)]

@@ -29,9 +29,10 @@ from nightdesk.simulator.wire.order_words import (
     PRICE_TYPES,
     RISK_REFUSAL,
     SIDES,
+    stamp,
 )
 from nightdesk.simulator.wire.session import FCM_ID, IB_ID
-from nightdesk.simulator.wire.templates import CLASSES, encode
+from nightdesk.simulator.wire.templates import encode
 
 _RECEIVED = (1, "Order received from client")
 _NEW_STAGES = ((4, "open pending"), (7, "order received by exch gateway"), (10, "order sent to exch"))
@@ -49,25 +50,16 @@ _CANCEL_STAGES = (
 )
 _OPEN = (13, "open")
 _MODIFIED = (14, "modified")
+_MODIFIED_STOP = (14, "modified, trigger pending")
 _COMPLETE = (15, "complete")
-_MODIFICATION_FAILED = (16, "modification failed")
-_CANCELLATION_FAILED = (17, "cancellation failed")
+_MODIFICATION_FAILED = (16, "Modification Failed")
+_CANCELLATION_FAILED = (17, "Cancellation Failed")
 _TRIGGER_PENDING = (18, "trigger pending")
 _LINK_FAILED = (20, "link orders failed")
 _RELEASE_PENDING = (21, "release pending")
 
 STATUS, MODIFY, CANCEL, TRIGGER, FILL, REJECT, NOT_MODIFIED, NOT_CANCELLED, GENERIC = range(1, 10)
 """The notify types of 352."""
-
-_STATUS_OF_STAGE = {
-    Stage.RECEIVED: _NEW_STAGES[0][1],
-    Stage.RELEASE_PENDING: _RELEASE_PENDING[1],
-    Stage.TRIGGER_PENDING: _TRIGGER_PENDING[1],
-    Stage.OPEN: _OPEN[1],
-}
-
-_IMAGE_MARK = CLASSES[351](is_snapshot=True).SerializeToString()
-"""``is_snapshot`` as bytes: a field may stand anywhere in a message, so an image is a frame with this behind it."""
 
 
 def frames_of(happened: OrderHappened) -> Iterator[bytes]:
@@ -91,7 +83,7 @@ def frames_of(happened: OrderHappened) -> Iterator[bytes]:
             # A condition of the server's is no trigger at the exchange: what follows is a new order there.
             if order.stage is not Stage.RECEIVED:
                 trigger_id = happened.report_id
-                yield _report(order, ts_ns, TRIGGER, "trigger", **_confirmed(order, ts_ns), trigger_id=trigger_id)
+                yield report(order, ts_ns, TRIGGER, "trigger", **_confirmed(order, ts_ns), trigger_id=trigger_id)
         case OrderEventKind.FILLED:
             if happened.execution is not None:
                 yield fill_report(order, happened.execution)
@@ -113,12 +105,6 @@ def frames_of(happened: OrderHappened) -> Iterator[bytes]:
             return
 
 
-def images_of(happened: OrderHappened) -> Iterator[bytes]:
-    """The frames of a past event, marked as images, as an order's history sends them."""
-    for payload in frames_of(happened):
-        yield payload + _IMAGE_MARK
-
-
 def cancel_stages(order: OrderState, ts_ns: int) -> Iterator[bytes]:
     """What a client's cancel passes through before the exchange confirms it."""
     for stage in _CANCEL_STAGES:
@@ -134,7 +120,12 @@ def _accepted(happened: OrderHappened) -> Iterator[bytes]:
         return
     for stage in _NEW_STAGES:
         yield _notification(order, ts_ns, stage, quantity=0, exchange_order_id=None)
-    yield _report(order, ts_ns, STATUS, "status", **_confirmed(order, ts_ns), confirmed_id=happened.report_id)
+    yield report(order, ts_ns, STATUS, "status", **confirm_fields(happened))
+
+
+def confirm_fields(happened: OrderHappened) -> dict[str, object]:
+    """What the exchange has confirmed."""
+    return _confirmed(happened.order, happened.ts_ns) | {"confirmed_id": happened.report_id}
 
 
 def _confirmed(order: OrderState, ts_ns: int) -> dict[str, object]:
@@ -142,15 +133,25 @@ def _confirmed(order: OrderState, ts_ns: int) -> dict[str, object]:
     return {"confirmed_size": order.quantity, "confirmed_time": time, "confirmed_date": date}
 
 
+def modify_fields(happened: OrderHappened) -> dict[str, object]:
+    """What the exchange has modified."""
+    time, date = time_and_date(happened.ts_ns)
+    return {
+        "modified_size": happened.order.quantity,
+        "modified_time": time,
+        "modified_date": date,
+        "modify_id": happened.report_id,
+    }
+
+
 def _modified(happened: OrderHappened) -> Iterator[bytes]:
     order, ts_ns, text = happened.order, happened.ts_ns, happened.text or None
     # A change with a text is the server's own (a stop that trails, an exit that grows): no client asked for it.
     for stage in () if text else _MODIFY_STAGES:
         yield _notification(order, ts_ns, stage, quantity=0)
-    time, date = time_and_date(ts_ns)
-    changed: dict[str, object] = {"modified_size": order.quantity, "modified_time": time, "modified_date": date}
-    yield _report(order, ts_ns, MODIFY, "modify", **changed, modify_id=happened.report_id, text=text)
-    yield _notification(order, ts_ns, _MODIFIED, quantity=order.quantity, text=text)
+    yield report(order, ts_ns, MODIFY, "modify", **modify_fields(happened), text=text)
+    stage = _MODIFIED_STOP if order.stage is Stage.TRIGGER_PENDING else _MODIFIED
+    yield _notification(order, ts_ns, stage, quantity=order.quantity, text=text)
 
 
 def _modify_failed(happened: OrderHappened) -> Iterator[bytes]:
@@ -186,7 +187,7 @@ def _rejected(happened: OrderHappened) -> Iterator[bytes]:
 
 def _refusal(happened: OrderHappened, notify_type: int, report_type: str) -> bytes:
     text = happened.text or None
-    return _report(happened.order, happened.ts_ns, notify_type, report_type, text=text, report_text=text)
+    return report(happened.order, happened.ts_ns, notify_type, report_type, text=text, report_text=text)
 
 
 def _completed(happened: OrderHappened) -> bytes:
@@ -219,82 +220,56 @@ def link_failed(order: OrderState, ts_ns: int, text: str) -> bytes:
 
 
 def bracket_update(changed: BracketChanged) -> bytes:
-    """353: what a bracket's exits are now."""
+    """353: what a bracket's target and stop of one level are now."""
+    # Zeros tell that a bracket has only one kind of exit; behind its first level they would be a level at 0 ticks.
+    has_stop, has_target = (not changed.level or each for each in (changed.stop_quantity, changed.target_quantity))
     return encode(
         353,
         fcm_id=FCM_ID,
         ib_id=IB_ID,
         account_id=changed.account_id,
         basket_id=changed.basket_id,
-        stop_ticks=changed.stop_ticks,
-        stop_quantity=changed.stop_quantity,
-        stop_quantity_released=changed.stop_quantity_released,
-        target_ticks=changed.target_ticks,
-        target_quantity=changed.target_quantity,
-        target_quantity_released=changed.target_quantity_released,
+        stop_ticks=changed.stop_ticks if has_stop else None,
+        stop_quantity=changed.stop_quantity if has_stop else None,
+        stop_quantity_released=changed.stop_quantity_released if has_stop else None,
+        target_ticks=changed.target_ticks if has_target else None,
+        target_quantity=changed.target_quantity if has_target else None,
+        target_quantity_released=changed.target_quantity_released if has_target else None,
     )
 
 
 def fill_report(order: OrderState, execution: Execution, *, is_snapshot: bool | None = None) -> bytes:
     """352 of one execution."""
+    fields = fill_fields(execution) | {"is_snapshot": is_snapshot, "avg_fill_price": order.average_price}
+    return report(order, execution.ts_ns, FILL, "fill", **fields)
+
+
+def fill_fields(execution: Execution) -> dict[str, object]:
+    """One execution."""
     time, date = time_and_date(execution.ts_ns)
-    return _report(
-        order,
-        execution.ts_ns,
-        FILL,
-        "fill",
-        is_snapshot=is_snapshot,
-        fill_price=execution.price,
-        fill_size=execution.quantity,
-        fill_time=time,
-        fill_date=date,
-        fill_id=execution.fill_id,
-        avg_fill_price=order.average_price,
-    )
+    return {
+        "fill_price": execution.price,
+        "fill_size": execution.quantity,
+        "fill_time": time,
+        "fill_date": date,
+        "fill_id": execution.fill_id,
+    }
 
 
 def cancel_report(order: OrderState, ts_ns: int, report_id: str) -> bytes:
     """352 of a cancel: a new sequence number, the old one beside it."""
+    return report(order, ts_ns, CANCEL, "cancel", **cancel_fields(order, ts_ns, report_id))
+
+
+def cancel_fields(order: OrderState, ts_ns: int, report_id: str) -> dict[str, object]:
+    """What a cancel has taken away."""
     time, date = time_and_date(ts_ns)
-    return _report(
-        order,
-        ts_ns,
-        CANCEL,
-        "cancel",
-        cancelled_size=order.quantity - order.filled_quantity,
-        cancelled_time=time,
-        cancelled_date=date,
-        cancelled_id=report_id,
-    )
-
-
-def snapshot(order: OrderState) -> bytes:
-    """352 as the lists of orders send it: the order's present state in one frame."""
-    completed = order.stage is Stage.COMPLETE
-    if not completed:
-        notify_type, report_type = STATUS, "status"
-        status = _STATUS_OF_STAGE[order.stage]
-    else:
-        status = _COMPLETE[1]
-        notify_type, report_type = {
-            Completion.FILLED: (FILL, "fill"),
-            Completion.CANCELED: (CANCEL, "cancel"),
-            Completion.FAILED: (REJECT, "reject"),
-            None: (STATUS, "status"),
-        }[order.completion]
-    canceled = order.completion is Completion.CANCELED
-    return _report(
-        order,
-        order.ts_last_ns,
-        notify_type,
-        report_type,
-        is_snapshot=True,
-        status=status,
-        quantity=order.quantity,
-        cancelled_size=order.quantity - order.filled_quantity if canceled else None,
-        avg_fill_price=order.average_price if order.filled_quantity else None,
-        text=order.text or None,
-    )
+    return {
+        "cancelled_size": order.quantity - order.filled_quantity,
+        "cancelled_time": time,
+        "cancelled_date": date,
+        "cancelled_id": report_id,
+    }
 
 
 def _received(order: OrderState, ts_ns: int) -> bytes:
@@ -305,7 +280,6 @@ def _received(order: OrderState, ts_ns: int) -> bytes:
 def _terms(order: OrderState, ts_ns: int) -> dict[str, object]:
     """What every frame of an order has, from the first one on."""
     terms = order.terms
-    ssboe, nanoseconds = divmod(ts_ns, NS_PER_S)
     kind = order.bracket_kind
     fields: dict[str, object] = {
         "basket_id": order.basket_id,
@@ -319,8 +293,7 @@ def _terms(order: OrderState, ts_ns: int) -> dict[str, object]:
         "trade_route": terms.trade_route,
         "price": order.price,
         "trigger_price": order.trigger_price,
-        "ssboe": ssboe,
-        "usecs": nanoseconds // 1000,
+        **stamp(ts_ns),
         "user_tag": terms.user_tag or None,
         "window_name": terms.window_name or None,
         "transaction_type": SIDES[terms.side],
@@ -362,7 +335,8 @@ def _notification(order: OrderState, ts_ns: int, stage: tuple[int, str], **field
     return encode(351, **(_common(order, ts_ns) | {"notify_type": stage[0], "status": stage[1]} | fields))
 
 
-def _report(order: OrderState, ts_ns: int, notify_type: int, report_type: str, **fields: object) -> bytes:
+def report(order: OrderState, ts_ns: int, notify_type: int, report_type: str, **fields: object) -> bytes:
+    """352 of an order, with the fields of its kind."""
     head = {"notify_type": notify_type, "report_type": report_type}
     if order.trail_by_ticks:
         fields |= {"trail_by_ticks": order.trail_by_ticks, "trail_by_price_id": PRICE_FIELDS[order.terms.trail_by]}

@@ -1,5 +1,7 @@
 """The wire's numbers and words of orders: sides, types, durations, prices to look at, brackets, texts of refusals."""
 
+from typing import Any
+
 from nightdesk.messages.enums import OrderType, Side, TimeInForce
 from nightdesk.simulator.model import BracketKind, PriceField
 
@@ -29,3 +31,9 @@ COMPLETE_REFUSAL = (
     "Further cancellations on this order may lead to logoff/disable"
 )
 """The text of a cancel of a finished order; nobody is logged off for it here."""
+
+
+def stamp(ts_ns: int) -> dict[str, Any]:
+    """A moment as most messages have it: unix seconds, and microseconds beside them."""
+    ssboe, nanoseconds = divmod(ts_ns, NS_PER_S)
+    return {"ssboe": ssboe, "usecs": nanoseconds // 1000}

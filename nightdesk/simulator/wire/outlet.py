@@ -59,15 +59,18 @@ class Outlet:
         """Faults that this connection's frames pass through; None while none is active anywhere."""
         self.reason = ""
         """Why the exchange ended the connection; empty while it did not."""
-        self.bytes_per_s: float | None = None
-        """How fast bytes leave, one by one; None: as fast as they are taken."""
         self._connection = connection
         self._wire_log = wire_log
-        self._is_cut = False
+        self._cuts: dict[object, tuple[bool, bool]] = {}
+        """Who has cut the connection, and whether for reading and for writing."""
+        self._rates: dict[object, float] = {}
+        """Who slows the connection down, and to how many bytes a second."""
         self._uncut = asyncio.Event()
         self._uncut.set()
         self._heard = asyncio.Event()
         self._heard.set()
+        self._is_trickling = False
+        self._is_reading = True
         self._is_reset_due = False
         self._frames: list[bytes] = []
         self._unsent = 0
@@ -104,8 +107,13 @@ class Outlet:
         """Queue exactly this frame and note it; dropped when the connection ends anyway."""
         if self._closed or self._closing is not None:
             return
-        if self._wire_log is not None:
-            self._wire_log.sent(frame, self.number)
+        log = self._wire_log
+        if log is not None:
+            # For all readers of a tick but its first one this is one append.
+            if frame is log.newest:
+                log.also(self.number)
+            else:
+                log.sent(frame, self.number)
         transport_bytes = frame.transport_bytes(framing)
         self._frames.append(transport_bytes)
         self._bytes += len(transport_bytes)
@@ -140,31 +148,58 @@ class Outlet:
         if not self._is_cut:
             self._drop()
 
-    def cut(self, *, reading: bool, writing: bool) -> None:
-        """As if a cable were out: nothing is read, or written, any more, and the socket stays."""
-        if reading:
-            self._heard.clear()
-            self._connection.transport.pause_reading()
-        if writing:
-            self._is_cut = True
-            self._uncut.clear()
+    def cut(self, cause: object, *, reading: bool, writing: bool) -> None:
+        """As if a cable were out: nothing is read, or written, any more, and the socket stays; until ``uncut``."""
+        self._cuts[cause] = (reading, writing)
+        self._apply_cuts()
 
-    def uncut(self) -> None:
-        """The cable is in again: what waited on both sides arrives late."""
-        was_deaf = not self._heard.is_set()
-        self._is_cut = False
-        self._uncut.set()
-        self._heard.set()
-        if self._closed:
+    def uncut(self, cause: object) -> None:
+        """This cause is over. With the last one the cable is in again: what waited on both sides arrives late."""
+        self._cuts.pop(cause, None)
+        self._apply_cuts()
+        if self._closed and not self._is_cut:
             self._drop()
-            return
-        if was_deaf:
-            self._connection.transport.resume_reading()
         self._wake.set()
+
+    def slow(self, cause: object, bytes_per_s: float | None) -> None:
+        """Bytes leave one by one, so many a second; of several causes the slowest counts. None: this one is over."""
+        if bytes_per_s is None:
+            self._rates.pop(cause, None)
+        else:
+            self._rates[cause] = bytes_per_s
 
     async def until_heard(self) -> None:
         """Wait while what the client sends does not arrive."""
-        await self._heard.wait()
+        while not self._heard.is_set():
+            await self._heard.wait()
+
+    @property
+    def _is_cut(self) -> bool:
+        return not self._uncut.is_set()
+
+    def _apply_cuts(self) -> None:
+        is_deaf = any(reading for reading, _ in self._cuts.values())
+        is_mute = any(writing for _, writing in self._cuts.values())
+        for event, is_off in ((self._heard, is_deaf), (self._uncut, is_mute)):
+            if is_off:
+                event.clear()
+            else:
+                event.set()
+        self._apply_reading()
+
+    def _apply_reading(self) -> None:
+        is_reading = self._heard.is_set() and not self._is_trickling
+        if is_reading is self._is_reading or self._closed:
+            return
+        self._is_reading = is_reading
+        if is_reading:
+            self._connection.transport.resume_reading()
+        else:
+            self._connection.transport.pause_reading()
+
+    async def _whole(self) -> None:
+        while self._is_cut:
+            await self._uncut.wait()
 
     def _drop(self) -> None:
         transport = self._connection.transport
@@ -186,14 +221,13 @@ class Outlet:
             while connection.protocol.state is State.OPEN and not self._closed:
                 await self._wake.wait()
                 self._wake.clear()
-                if self._is_cut:
-                    await self._uncut.wait()
+                await self._whole()
                 if self._frames and connection.protocol.state is State.OPEN:
                     batch, self._frames = self._frames, []
                     self._unsent = len(batch)
                     written = sum(map(len, batch))
                     # Our frames are whole and unmasked, so many can go down in one TLS record and one system call.
-                    if self.bytes_per_s is None:
+                    if not self._rates:
                         connection.transport.write(b"".join(batch))
                         await connection.drain()
                     else:
@@ -214,19 +248,20 @@ class Outlet:
     async def _trickle(self, payload: bytes) -> None:
         """Write byte by byte. Nothing is read meanwhile: the answer to a ping must not stand inside a frame of ours."""
         transport = self._connection.transport
-        transport.pause_reading()
+        self._is_trickling = True
+        self._apply_reading()
         try:
-            while payload and not self._closed and self.bytes_per_s is not None:
-                await self._uncut.wait()
-                count = max(1, round(self.bytes_per_s * TRICKLE_STEP_S))
+            while payload and not self._closed:
+                rate = min(self._rates.values(), default=None)
+                count = len(payload) if rate is None else max(1, round(rate * TRICKLE_STEP_S))
                 transport.write(payload[:count])
                 payload = payload[count:]
-                await asyncio.sleep(max(TRICKLE_STEP_S, 1 / self.bytes_per_s))
-            if payload and not self._closed:
-                transport.write(payload)
+                if rate is not None:
+                    await asyncio.sleep(max(TRICKLE_STEP_S, 1 / rate))
+                await self._whole()
         finally:
-            if self._heard.is_set() and not self._closed:
-                transport.resume_reading()
+            self._is_trickling = False
+            self._apply_reading()
         await self._connection.drain()
 
     async def _ping(self, frames_written: int) -> None:

@@ -21,7 +21,17 @@ def template_of(payload: bytes) -> int | None:
 
 def head_of(template_id: int) -> bytes:
     """The encoded template id, with which a server's message begins."""
-    return _encoded(TEMPLATE_ID << 3) + _encoded(template_id)
+    return varint(TEMPLATE_ID << 3) + varint(template_id)
+
+
+def varint(number: int) -> bytes:
+    """A whole number from 0 on as protobuf writes it."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def _numbers(payload: bytes) -> Iterator[tuple[int, int]]:
@@ -51,12 +61,3 @@ def _decoded(payload: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position + index + 1
     return 0, len(payload) + 1
-
-
-def _encoded(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -11,10 +11,10 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from nightdesk.errors import ConfigurationError
-from nightdesk.simulator.engine import Exchange
+from nightdesk.simulator.engine import MAINTENANCE, Exchange
 from nightdesk.simulator.wire.certificates import Certificates
 from nightdesk.simulator.wire.framing import FRAME_BYTES_MAX
-from nightdesk.simulator.wire.gateway import receive
+from nightdesk.simulator.wire.gateway import GOING_AWAY, receive
 from nightdesk.simulator.wire.outlet import BACKLOG_BYTES_LOW, Outlet
 from nightdesk.simulator.wire.session import Session
 
@@ -104,6 +104,8 @@ class ExchangeServer:
         exchange.admit(session)
         exchange.injector.connected(session)
         writer = asyncio.create_task(outlet.run(), name="writer")
+        if exchange.is_down:
+            outlet.finish(GOING_AWAY, MAINTENANCE)
         try:
             while not outlet.closed:
                 frame = await connection.recv()

@@ -16,11 +16,17 @@ FCM_ID = "Nightdesk-FCM"
 IB_ID = "Nightdesk-IB"
 TRADE_ROUTE = "simulator"
 
+SUBSCRIBE = 1
+UNSUBSCRIBE = 2
+"""What the field ``request`` of every subscription says."""
+
 OK = ("0",)
 BAD_INPUT = ("6", "bad input")
 NO_DATA = ("7", "no data")
 REFERENCE_DATA_MISSING = ("7", "reference data not available")
 PERMISSION_DENIED = ("13", "permission denied")
+NOT_LOGGED_IN = ("1034", "invalid operation before login.")
+ACCOUNT_DENIED = ("1088", "user has no permission to this account")
 SYMBOL_MISSING = ("1003", "Symbol field is not received.")
 START_INDEX_MISSING = ("1013", "Start index field is not received.")
 FINISH_INDEX_MISSING = ("1014", "Finish index field is not received.")
@@ -110,13 +116,3 @@ class Session:
     def end_of_list(self, template_id: int, request: Any, *, is_empty: bool) -> None:
         """The bare last frame of a list; code 7 when there was nothing in it."""
         self.done(template_id, request, NO_DATA if is_empty else OK)
-
-    def refuses_account(self, response_id: int, request: Any) -> bool:
-        """Refuse a request that does not name the firm or names a foreign account; True when it was refused."""
-        if not request.HasField("fcm_id"):
-            self.done(response_id, request, FCM_MISSING)
-        elif request.fcm_id != FCM_ID or request.ib_id != IB_ID or request.account_id not in self.accounts:
-            self.done(response_id, request, PERMISSION_DENIED)
-        else:
-            return False
-        return True

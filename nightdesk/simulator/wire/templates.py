@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from nightdesk.errors import NightdeskError
 from nightdesk.simulator.wire.definitions import BITS, ENUMS, FIELDS, MESSAGES
+from nightdesk.simulator.wire.peek import TEMPLATE_ID, head_of
 
 _PUBLISHED: dict[int, str] = {
     10: "RequestLogin",
@@ -129,7 +130,6 @@ _PUBLISHED: dict[int, str] = {
 MESSAGE_NAMES = dict(sorted((_PUBLISHED | {each: name for each, (name, _) in MESSAGES.items()}).items()))
 """The template ids that are known here, from the protocol's reference; a request has a name that begins so."""
 
-_TEMPLATE_ID_FIELD = 154467
 _VALUES_MISSING = {
     "PriceType": {"MARKET_IF_TOUCHED": 5, "LIMIT_IF_TOUCHED": 6},
     "NotifyType": {"RELEASE_PENDING": 21},
@@ -184,7 +184,7 @@ def _defined_file(template_id: int) -> descriptor_pb2.FileDescriptorProto:
     message_name, fields = MESSAGES[template_id]
     file = descriptor_pb2.FileDescriptorProto(name=f"{message_name}.proto", package="rti", syntax="proto2")
     message = file.message_type.add(name=message_name)
-    _add_field(message, "template_id", _TEMPLATE_ID_FIELD, "int32", is_repeated=False)
+    _add_field(message, "template_id", TEMPLATE_ID, "int32", is_repeated=False)
     for word in fields.split():
         name, _, override = word.rstrip("*").partition("=")
         number, kind = FIELDS[name]
@@ -226,17 +226,8 @@ def _build_classes() -> tuple[Any, dict[int, Any]]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("rti.Base")), classes
 
 
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
 _BASE, CLASSES = _build_classes()
-_HEADS = {template_id: _varint(_TEMPLATE_ID_FIELD << 3) + _varint(template_id) for template_id in MESSAGE_NAMES}
+_HEADS = {template_id: head_of(template_id) for template_id in MESSAGE_NAMES}
 """The encoded template id of each message: servers put it first in the frame, protobuf would sort it to the back."""
 
 

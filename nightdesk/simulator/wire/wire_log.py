@@ -11,8 +11,10 @@ by an earlier record of the same file. So a tick is written once however many re
 
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable
 from enum import IntEnum
+from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
 
 import orjson
@@ -36,7 +38,7 @@ FRAME_BYTES_KEPT_MAX = 65_536
 SEGMENTS = 8
 """The space is divided by this: so much at most is dropped at once."""
 WAITING_MAX = 512
-"""Records that wait for the housekeeping; with more they are written at once."""
+"""Frames, or other records, that wait for the housekeeping; with more they are written at once."""
 WRITE_BYTES_MAX = 1 << 20
 """Of messages in one write."""
 GROUPS_MAX = 4096
@@ -65,7 +67,6 @@ CUT = 0x80
 SPOILED_GROUP = 0
 """The one connection that gets a damaged frame is named anew before each of them."""
 _SENT = int(Kind.SENT)
-_READY = -1
 
 
 class WireLog:
@@ -94,16 +95,23 @@ class WireLog:
         self._write_bytes_max = min(WRITE_BYTES_MAX, self._segment_bytes // 2)
         self._secrets = [secret.encode() for secret in secrets if secret]
         # Lists of bytes and numbers side by side, not of objects: the garbage collector has nothing to look at.
-        self._waiting: list[bytes] = []
-        """Messages, and records that are ready."""
+        self._payloads: list[bytes] = []
         self._times: list[int] = []
-        self._receivers: list[int | list[int]] = []
-        """Of each message one connection, or several; ``_READY`` for a record."""
-        self._more: list[int] | None = None
-        """The connections of the newest frame once there are two."""
-        self._newest: OutgoingFrame | None = None
+        self._receivers: list[int] = []
+        """Of all frames one behind the other: the connections that each went to."""
+        self._starts: list[int] = []
+        """Where each frame's receivers begin."""
+        self._others: list[tuple[int, bytes]] = []
+        """Records that are ready, each with the number of frames before it."""
+        self.newest: OutgoingFrame | None = None
+        """The frame that was sent last; while it stays so, further receivers of it need nothing but ``also``."""
+        self.also = self._receivers.append
+        """``also(number)``: the newest frame was queued for one more connection."""
         self._groups: dict[tuple[int, ...], int] = {}
         self._group_number = 0
+        self._parts: list[bytes] = []
+        """Of the next write, with so many records in it."""
+        self._parts_records = 0
         self._fd = -1
         self._size = 0
         self._next_segment()
@@ -136,20 +144,19 @@ class WireLog:
     def sent(self, frame: OutgoingFrame, number: int) -> None:
         """A frame was queued for a connection; the same object for the next ones makes no further record."""
         # Twenty thousand times a second: what can be done later, in one go, is done when the records are written.
-        if frame is self._newest:
-            if self._more is None:
-                self._receivers[-1] = self._more = [self._receivers[-1]]  # type: ignore[list-item]
-            self._more.append(number)
+        if frame is self.newest:
+            self.also(number)
             return
         if frame.is_spoiled:
-            self._record(Kind.GROUP, SPOILED_GROUP, GROUP_MEMBER.pack(number))
-            self._frame(Kind.SPOILED, SPOILED_GROUP, frame.payload)
+            named = _group_record(SPOILED_GROUP, (number,), self._now_ns())
+            self._frame(Kind.SPOILED, SPOILED_GROUP, frame.payload, named)
             return
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._payloads) >= WAITING_MAX:
             self.flush()
-        self._newest, self._more = frame, None
-        self._waiting.append(frame.payload)
+        self.newest = frame
+        self._payloads.append(frame.payload)
         self._times.append(self._now_ns())
+        self._starts.append(len(self._receivers))
         self._receivers.append(number)
 
     def fault(self, **detail: object) -> None:
@@ -158,19 +165,18 @@ class WireLog:
 
     def flush(self) -> None:
         """Hand what waits to the operating system; a full file is put aside and a new one begun."""
-        count, position = len(self._waiting), 0
-        while position < count and self._fd >= 0:
-            parts, end = self._rendered(position)
-            if not self._write(b"".join(parts)):
-                break
-            self.records += end - position
-            position = end
-            if self._size >= self._segment_bytes:
-                self._next_segment()
-        self.missed += count - position
-        for each in (self._waiting, self._times, self._receivers):
+        done = 0
+        for frames_before, record in (*self._others, (len(self._payloads), b"")):
+            while done < frames_before and self._fd >= 0:
+                done = self._add_frames(done, frames_before)
+            if record:
+                self._make_room(len(record))
+                self._add(record, 1)
+        self._write_out()
+        self.missed += len(self._payloads) - done
+        for each in (self._payloads, self._times, self._receivers, self._starts, self._others):
             each.clear()
-        self._newest = self._more = None
+        self.newest = None
 
     def close(self) -> None:
         """Write the rest."""
@@ -187,54 +193,81 @@ class WireLog:
                 payload = payload.replace(secret, _MASK * len(secret))
         return payload
 
-    def _rendered(self, start: int) -> tuple[list[bytes], int]:
-        """Records as bytes, from one of those that wait up to the one at which there are enough for one write."""
-        parts: list[bytes] = []
-        pack, kind, newest, group, size = HEADER.pack, _SENT, None, 0, 0
-        waiting = zip(self._waiting[start:], self._times[start:], self._receivers[start:], strict=True)
-        for end, (payload, ts_ns, receivers) in enumerate(waiting, start + 1):
-            if receivers == _READY:
-                parts.append(payload)
-            else:
-                if receivers != newest:
-                    newest = receivers
-                    group = self._group_of(receivers, ts_ns, parts)
-                if len(payload) > FRAME_BYTES_KEPT_MAX:
-                    payload = _cut(payload)
-                    parts += (pack(kind | CUT, len(payload), ts_ns, group), payload)
-                else:
-                    parts += (pack(kind, len(payload), ts_ns, group), payload)
-            size += len(payload)
-            if size > self._write_bytes_max:
-                return parts, end
-        return parts, len(self._waiting)
+    def _add_frames(self, begin: int, end: int) -> int:
+        """Make records of waiting frames, of as many as one write takes; the first one that is left."""
+        payloads = self._payloads[begin:end]
+        lengths = list(map(len, payloads))
+        if sum(lengths) > self._write_bytes_max:
+            end = begin + bisect_left(list(accumulate(lengths)), self._write_bytes_max) + 1
+            del payloads[end - begin :], lengths[end - begin :]
+        # Before the groups are named: they are named in the file in which the frames will stand.
+        self._make_room(sum(lengths) + HEADER.size * len(lengths))
+        kinds: Iterable[int] = repeat(_SENT)
+        if max(lengths) > FRAME_BYTES_KEPT_MAX:
+            is_long = [length > FRAME_BYTES_KEPT_MAX for length in lengths]
+            kinds = [_SENT | CUT if each else _SENT for each in is_long]
+            payloads = [_cut(payload) if each else payload for payload, each in zip(payloads, is_long, strict=True)]
+            lengths = list(map(len, payloads))
+        # All of it in one go: the loop over the records is the interpreter's own, not one of ours.
+        headers = map(HEADER.pack, kinds, lengths, self._times[begin:end], self._groups_of(begin, end))
+        self._add(b"".join(chain.from_iterable(zip(headers, payloads, strict=True))), end - begin)
+        return end
 
-    def _group_of(self, receivers: int | list[int], ts_ns: int, parts: list[bytes]) -> int:
-        """The number of a group; a new one is named by a record of its own."""
-        key = (receivers,) if isinstance(receivers, int) else tuple(receivers)
+    def _groups_of(self, begin: int, end: int) -> Iterable[int]:
+        """The groups' numbers of some frames; those that have none yet are named by records of their own."""
+        starts = [*self._starts[begin : end + 1], len(self._receivers)][: end - begin + 1]
+        receivers = self._receivers[starts[0] : starts[-1]]
+        width = starts[1] - starts[0]
+        is_regular = starts == list(range(starts[0], starts[-1] + 1, width))
+        if is_regular and receivers == receivers[:width] * (end - begin):
+            # The same readers all the time: nearly always.
+            return repeat(self._group_of(tuple(receivers[:width]), self._times[begin]))
+        keys = [tuple(self._receivers[first:behind]) for first, behind in pairwise(starts)]
+        return [self._group_of(key, ts_ns) for key, ts_ns in zip(keys, self._times[begin:end], strict=True)]
+
+    def _group_of(self, key: tuple[int, ...], ts_ns: int) -> int:
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= GROUPS_MAX:
                 self._groups.clear()
             self._group_number += 1
             group = self._groups[key] = self._group_number
-            body = b"".join(map(GROUP_MEMBER.pack, key))
-            parts.append(HEADER.pack(Kind.GROUP, len(body), ts_ns, group) + body)
+            self._add(_group_record(group, key, ts_ns), 0)
         return group
 
-    def _frame(self, kind: int, number: int, payload: bytes) -> None:
+    def _frame(self, kind: int, number: int, payload: bytes, before: bytes = b"") -> None:
         if len(payload) > FRAME_BYTES_KEPT_MAX:
             kind, payload = kind | CUT, _cut(payload)
-        self._record(kind, number, payload)
+        self._record(kind, number, payload, before)
 
-    def _record(self, kind: int, number: int, body: bytes) -> None:
-        if len(self._waiting) >= WAITING_MAX:
+    def _record(self, kind: int, number: int, body: bytes, before: bytes = b"") -> None:
+        """``before`` is what this record cannot be without: it stands before it in the same file."""
+        if len(self._others) >= WAITING_MAX:
             self.flush()
-        now_ns = self._now_ns()
-        self._newest = self._more = None
-        self._waiting.append(HEADER.pack(kind, len(body), now_ns, number) + body)
-        self._times.append(now_ns)
-        self._receivers.append(_READY)
+        self.newest = None
+        record = before + HEADER.pack(kind, len(body), self._now_ns(), number) + body
+        self._others.append((len(self._payloads), record))
+
+    def _make_room(self, size: int) -> None:
+        """Write what was added so far if so many bytes more are too much for one write."""
+        if sum(map(len, self._parts)) + size > self._write_bytes_max:
+            self._write_out()
+
+    def _add(self, part: bytes, records: int) -> None:
+        self._parts.append(part)
+        self._parts_records += records
+
+    def _write_out(self) -> None:
+        if not self._parts:
+            return
+        if self._fd >= 0 and self._write(b"".join(self._parts)):
+            self.records += self._parts_records
+            if self._size >= self._segment_bytes:
+                self._next_segment()
+        else:
+            self.missed += self._parts_records
+        self._parts.clear()
+        self._parts_records = 0
 
     def _write(self, payload: bytes) -> bool:
         try:
@@ -285,6 +318,11 @@ def segments(path: Path) -> list[Path]:
     """The files of a record, oldest first; the one that is being written is the last."""
     older = sorted(each for each in path.parent.glob(f"{path.name}.*") if each.name.rpartition(".")[2].isdigit())
     return [*older, path] if path.exists() else older
+
+
+def _group_record(group: int, members: tuple[int, ...], ts_ns: int) -> bytes:
+    body = b"".join(map(GROUP_MEMBER.pack, members))
+    return HEADER.pack(Kind.GROUP, len(body), ts_ns, group) + body
 
 
 def _cut(payload: bytes) -> bytes:

@@ -1,0 +1,79 @@
+"""What the calendar says about a plant's link: whether it may be away now, and when it must be back."""
+
+import asyncio
+from typing import Final
+
+from nightdesk.clocks import Clock, MarketTime
+from nightdesk.errors import CalendarError
+from nightdesk.trading.schedule import MarketSchedule
+from nightdesk.trading.sessions import NS_PER_S
+
+OVERDUE_MARKET_S: Final = 10.0
+"""Trading for so long, in market time, without a link is no matter of its first moments any more."""
+
+OVERDUE_S: Final = 1.0
+"""The same in seconds of this machine: at high speed a login takes minutes of market time."""
+
+WAIT_POLL_S: Final = 0.1
+"""Market time may be set, or pass at another speed while markets are closed: a wait looks at it so often."""
+
+
+class LinkSchedule:
+    """Watches one link beside the calendars of all instruments; a link without trading need not stand.
+
+    Nothing is expected of a link while no market trades: then it is lost, refused and restored quietly. A moment that
+    no calendar knows counts as trading, so that ignorance never keeps anybody quiet.
+    """
+
+    def __init__(self, schedule: MarketSchedule, market_time: MarketTime, clock: Clock) -> None:
+        self._schedule = schedule
+        self._market_time = market_time
+        self._clock = clock
+        self._missing_since: tuple[int, float] | None = None
+
+    def is_trading(self) -> bool:
+        """Whether some market trades now."""
+        try:
+            return self._schedule.is_any_open(self._market_time.now_ns())
+        except CalendarError:
+            return True
+
+    def next_event_ns(self) -> int | None:
+        """When the calendar's next event comes: whoever waits for a link tries again then; None where there is none."""
+        try:
+            event = self._schedule.next_event(self._market_time.now_ns())
+        except CalendarError:
+            return None
+        return None if event is None else event.event.ts_ns
+
+    async def wait(self, delay_s: float) -> None:
+        """Sleep, but no longer than until the calendar's next event, whatever market time does meanwhile."""
+        ends_s = self._clock.monotonic_s() + delay_s
+        event_ns = self.next_event_ns()
+        while (left_s := ends_s - self._clock.monotonic_s()) > 0:
+            if event_ns is not None and self._market_time.now_ns() >= event_ns:
+                return
+            await asyncio.sleep(min(left_s, WAIT_POLL_S))
+
+    def was_trading(self, symbol: str, from_ns: int, to_ns: int) -> bool:
+        """Whether a symbol's market traded at some moment between two times."""
+        try:
+            return self._schedule.calendar(symbol).next_open_ns(from_ns) <= to_ns
+        except (CalendarError, KeyError):
+            return True
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the link is missing while a market trades."""
+        return self._missing_since is not None
+
+    def is_overdue(self, *, is_up: bool) -> bool:
+        """Ask a few times a second: whether the link has been missing for too long while a market trades."""
+        if is_up or not self.is_trading():
+            self._missing_since = None
+            return False
+        now_ns, now_s = self._market_time.now_ns(), self._clock.monotonic_s()
+        if self._missing_since is None:
+            self._missing_since = (now_ns, now_s)
+        since_ns, since_s = self._missing_since
+        return now_ns - since_ns >= OVERDUE_MARKET_S * NS_PER_S and now_s - since_s >= OVERDUE_S

@@ -1,0 +1,115 @@
+"""From the instruments of a configuration to contracts: chains of aliases, and what a configuration cannot mean."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from nightdesk.calendars.load import product_of
+from nightdesk.settings.market_time import calendar_for
+from nightdesk.settings.models import Instrument, ReplaySource, Settings
+from nightdesk.settings.yaml_source import KeyPath
+from nightdesk.trading.contracts import Expiry, expiry_of, parse_contract
+from nightdesk.trading.rolls import (
+    ALIAS_MARK,
+    CYCLES,
+    FRONT,
+    Leg,
+    Link,
+    alias_of,
+    chain_of,
+    has_rule,
+    is_alias,
+    legs_of,
+)
+
+NO_DECISIONS: Mapping[str, Leg] = {}
+
+
+def aliases_of(settings: Settings) -> list[Instrument]:
+    """The instruments that are aliases."""
+    return [each for each in settings.instruments if is_alias(each.symbol)]
+
+
+def alias_for(symbol: str, settings: Settings) -> Instrument | None:
+    """The alias that a contract may belong to; None for one that is configured by itself, or of no alias."""
+    symbols = {each.symbol: each for each in settings.instruments}
+    return None if symbol in symbols else symbols.get(alias_of(product_of(symbol)))
+
+
+def chain_for(alias: Instrument, settings: Settings, now_ns: int) -> list[Link]:
+    """The contracts of an alias; those of a watching rule hand over at the latest moment."""
+    product = product_of(alias.symbol)
+    days = alias.roll.days_before_expiry if alias.roll is not None else None
+    if days is None and alias.roll is not None and alias.roll.rule != "date":
+        days = CYCLES[product].latest_days
+    return chain_of(product, calendar_for(alias.symbol, settings), now_ns, days)
+
+
+def legs_for(
+    alias: Instrument, settings: Settings, now_ns: int, decided: Mapping[str, Leg] = NO_DECISIONS
+) -> list[Leg]:
+    """When an alias means which contract; ``decided`` are the rolls that a watching rule has found."""
+    is_dated = alias.roll is None or alias.roll.rule == "date"
+    reason, known = ("date", NO_DECISIONS) if is_dated else ("latest", decided)
+    return legs_of(chain_for(alias, settings, now_ns), reason, known)
+
+
+def contract_of(alias: Instrument, symbol: str) -> Instrument:
+    """One contract of an alias, with the alias's terms."""
+    return alias.model_copy(update={"symbol": symbol, "roll": None})
+
+
+def expiry_for(symbol: str, settings: Settings, near_year: int) -> Expiry | None:
+    """When a contract ends; None where no rule says so."""
+    return expiry_of(symbol, near_year, calendar_for(symbol, settings))
+
+
+def contract_complaints(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong with aliases, rolls, and their use."""
+    for index, instrument in enumerate(settings.instruments):
+        yield from _of_instrument(("instruments", index), instrument)
+    for index, strategy in enumerate(settings.strategies):
+        aliases = {product_of(symbol) for symbol in strategy.symbols if is_alias(symbol)}
+        for place, symbol in enumerate(strategy.symbols):
+            if not is_alias(symbol) and product_of(symbol) in aliases:
+                path: KeyPath = ("strategies", index, "symbols", place)
+                text = f"{symbol} may be {alias_of(product_of(symbol))}, and the positions could not be told apart"
+                yield path, f"{text}; give each to a strategy of its own"
+    if settings.exchange is None:
+        return
+    for where, symbol in _recorded(settings):
+        if is_alias(symbol):
+            yield where, f"a recording is of one contract, not of {symbol}; name the contract here and in instruments"
+    if isinstance(settings.exchange.source, ReplaySource) and aliases_of(settings):
+        first = next(index for index, each in enumerate(settings.instruments) if is_alias(each.symbol))
+        text = "a recorded tape plays single contracts; name the tape's contract instead of an alias"
+        yield ("instruments", first, "symbol"), text
+
+
+def _of_instrument(path: KeyPath, instrument: Instrument) -> Iterator[tuple[KeyPath, str]]:
+    if not is_alias(instrument.symbol):
+        if instrument.roll is not None:
+            product = product_of(instrument.symbol)
+            yield (*path, "roll"), f"{instrument.symbol} is one contract; remove roll, or write {alias_of(product)}"
+        return
+    product, _, meaning = instrument.symbol.partition(ALIAS_MARK)
+    if meaning != FRONT or parse_contract(product, 2000) is not None:
+        yield (*path, "symbol"), f"{instrument.symbol} is no alias; an alias is a product and .front, such as ES.front"
+    elif not has_rule(product):
+        yield (
+            (*path, "symbol"),
+            f"the contracts of {product} are not known here ({', '.join(CYCLES)} are); name the contract itself",
+        )
+    elif instrument.roll is None:
+        text = "an alias needs a roll; add roll: {position: roll}, or flatten, or keep"
+        yield (*path, "symbol"), text
+
+
+def _recorded(settings: Settings) -> Iterable[tuple[KeyPath, str]]:
+    exchange = settings.exchange
+    if exchange is None:
+        return
+    for index, recording in enumerate(exchange.history):
+        yield ("exchange", "history", index, "symbol"), recording.symbol
+    if isinstance(exchange.source, ReplaySource):
+        for index, recording in enumerate(exchange.source.recordings):
+            where: KeyPath = ("exchange", "source", "tapes", index) if exchange.source.tapes else ("exchange", "source")
+            yield (*where, "symbol"), recording.symbol

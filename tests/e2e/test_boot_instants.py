@@ -1,0 +1,102 @@
+"""The system is started at any moment of a year: its state, the next event, when it says trading begins, first tick."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import System, running, short_folder, sim_configuration, write_configuration
+from tests.e2e.recorded_calendar import SCHEDULE, Expected, RecordedCalendar
+from tests.e2e.week_books import TRADE, alerts, tick_times, troubled_lines
+from tests.e2e.weeks import NS, MarketWatch
+from tests.support import SHARED_DATA
+
+SEED = 2026
+INSTANTS = 40
+YEAR_BEGINS = datetime(2026, 1, 2, tzinfo=UTC)
+YEAR_S = 350 * 86_400
+"""Until the contract's last day."""
+
+SPEED, QUIET_SPEED = 1000.0, 100_000.0
+PACE_S = 600
+FIRST_TRADE_WITHIN = timedelta(minutes=10)
+LINES = {
+    "open": "market_opened",
+    "pre_open": "market_pre_open",
+    "halt": "market_halted",
+    "closed": "market_closed",
+}
+
+pytestmark = pytest.mark.skipif(not (SHARED_DATA / SCHEDULE).exists(), reason="the library's schedule is not here")
+
+
+def instants() -> list[datetime]:
+    """Whole seconds, the same ones each time; every third in a time without trading, which are rarer."""
+    calendar, rng, found = RecordedCalendar(SHARED_DATA), random.Random(SEED), list[datetime]()
+    while len(found) < INSTANTS:
+        moment = YEAR_BEGINS + timedelta(seconds=rng.randrange(YEAR_S))
+        if len(found) % 2 or calendar.expected(moment).phase != "open":
+            found.append(moment)
+    return found
+
+
+def configuration(folder: Path, moment: datetime) -> dict[str, Any]:
+    job = sim_configuration(folder)
+    pace = {"sma_es": {"period_s": PACE_S}, "quoter_es": {"requote_s": float(PACE_S)}}
+    for strategy in job["strategies"]:
+        strategy["parameters"] = pace[strategy["name"]]
+    job["exchange"] |= {"start": moment.isoformat(), "speed": SPEED, "quiet_speed": QUIET_SPEED}
+    job["exchange"]["source"]["ticks_per_second"] = 0.3
+    return job
+
+
+def time_of(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns // NS, UTC)
+
+
+def check_state(system: System, calendar: RecordedCalendar, moment: datetime) -> Expected:
+    """The line at the start, of the very moment, and the status, of whatever time it is by then."""
+    expected = calendar.expected(moment)
+    line = system.wait_for(LINES[expected.phase])[0]
+    assert datetime.fromisoformat(line["market_time"]) == moment, line
+    begins = line.get("trading_begins")
+    assert begins == (None if expected.phase == "open" else f"{expected.trading_begins:%Y-%m-%dT%H:%M:%SZ}"), line
+    market = system.wait_status(lambda status: status["market"])["market"][0]
+    now = calendar.expected(time_of(market["now_ns"]))
+    assert (market["phase"], market["next_event"]["kind"]) == (now.phase, now.event), market
+    assert time_of(market["next_event"]["ts_ns"]) == now.event_at, market
+    return expected
+
+
+def boot(moment: datetime) -> None:
+    """One start at ``moment``: state, opening, first tick; no alert but fills; an end in order."""
+    calendar = RecordedCalendar(SHARED_DATA)
+    with short_folder() as folder, running(write_configuration(folder, configuration(folder, moment))) as system:
+        expected = check_state(system, calendar, moment)
+        until = expected.trading_begins + FIRST_TRADE_WITHIN
+        MarketWatch(system, SPEED).wait(round(until.timestamp()) * NS, 120)
+        system.wait_status(lambda status: all(one["ticks"] for one in status["strategies"].values()))
+        assert system.stop() == 0
+        trades = [ts_ns for template, ts_ns in tick_times(system.state_dir) if template == TRADE]
+        first = time_of(trades[0])
+        assert expected.trading_begins <= first <= until, first
+        assert set(alerts(system)) <= {"execution_fill"}, alerts(system)
+        assert troubled_lines(system) == []
+        assert system.events("child_restarted") == []
+
+
+@pytest.mark.parametrize("moment", ["2026-11-28T09:30:00+00:00", "2026-11-26T20:00:00+00:00"])
+def test_starting_while_nothing_trades_says_when_trading_begins(moment: str) -> None:
+    """On the Saturday after Thanksgiving and in the halt of the holiday itself: quiet, until trading begins."""
+    boot(datetime.fromisoformat(moment))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "moment", instants() if (SHARED_DATA / SCHEDULE).exists() else [], ids=lambda each: f"{each:%m%d-%H%M}"
+)
+def test_starting_at_any_moment_of_a_year(moment: datetime) -> None:
+    """Forty moments, half of them in breaks, on weekends and holidays."""
+    boot(moment)

@@ -1,0 +1,108 @@
+"""The books of a simulated week, cut at each close: the exchange's log, the journal, the wire, the log's lines."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nightdesk.simulator.venue.log_file import read_records
+from nightdesk.simulator.wire.wire_log import Kind
+from nightdesk.simulator.wire.wire_log_reader import TICKS, WireLogReader
+from nightdesk.simulator.wire.wire_log_reader import read_records as read_wire
+from tests.e2e.harness import System
+
+NS = 1_000_000_000
+USEC_NS = 1_000
+TRADE = 150
+PLANT_NUMBERS = {"ticker": 1, "order": 2, "history": 3, "pnl": 4}
+"""The wire's numbers of the plants."""
+
+MAINTENANCE_REASON = "maintenance"
+
+
+def fills_at_exchange(state_dir: Path, until_ns: int) -> Counter[tuple[str, str, int, float]]:
+    """Executions until a moment of market time: order, fill, quantity, price."""
+    return Counter(
+        (record["b"], record["f"][0], record["f"][2], record["f"][1])
+        for _, record in read_records(state_dir / "exchange.log")
+        if record["k"] == "FILLED" and record["t"] <= until_ns
+    )
+
+
+def fills_in_journal(state_dir: Path, until_ns: int) -> Counter[tuple[str, str, int, float]]:
+    query = "SELECT venue_order_id, fill_id, quantity, price_nanos FROM fills WHERE ts_event_ns <= ?"
+    with sqlite3.connect(f"file:{state_dir / 'journal.db'}?mode=ro", uri=True) as connection:
+        rows = connection.execute(query, (until_ns,)).fetchall()
+    return Counter((order, fill, quantity, nanos / NS) for order, fill, quantity, nanos in rows)
+
+
+def working_day_orders(state_dir: Path, at_ns: int) -> list[str]:
+    """DAY orders that stood at the exchange at a moment of market time, by its log."""
+    durations: dict[str, str] = {}
+    finished: dict[str, bool] = {}
+    for _, record in read_records(state_dir / "exchange.log"):
+        if "b" not in record or "p" not in record or record["t"] > at_ns:
+            continue
+        if "o" in record:
+            durations[record["b"]] = record["o"]["time_in_force"]
+        finished[record["b"]] = record["p"][7] is not None
+    return [order for order, is_finished in finished.items() if not is_finished and durations[order] == "DAY"]
+
+
+def differences_at(state_dir: Path, close_ns: int, settled_ns: int) -> list[str]:
+    """Disagreements at a close; ``settled_ns`` is a moment shortly after it."""
+    theirs, ours = fills_at_exchange(state_dir, close_ns), fills_in_journal(state_dir, close_ns)
+    found = [f"fills only at the exchange: {theirs - ours}; only here: {ours - theirs}"] if theirs != ours else []
+    left = working_day_orders(state_dir, settled_ns)
+    return found + ([f"DAY orders stand after the close: {left}"] if left else [])
+
+
+def unfinished_day_orders(state_dir: Path, created_before_ns: int) -> list[str]:
+    """DAY orders of the journal that were sent before a close and have not ended."""
+    query = (
+        "SELECT client_order_id FROM orders WHERE time_in_force = 'DAY' AND broker_ts_ns < ? "
+        "AND status NOT IN ('DENIED', 'FILLED', 'CANCELED', 'REJECTED', 'EXPIRED')"
+    )
+    with sqlite3.connect(f"file:{state_dir / 'journal.db'}?mode=ro", uri=True) as connection:
+        return [row[0] for row in connection.execute(query, (created_before_ns,)).fetchall()]
+
+
+def tick_times(state_dir: Path) -> Iterator[tuple[int, int]]:
+    """Template and event time of every live trade and quote that the exchange sent."""
+    for record in read_wire(state_dir):
+        if record.kind is Kind.SENT and record.template_id in TICKS and record.template_id is not None:
+            message = record.message
+            if not message.is_snapshot:
+                yield record.template_id, message.ssboe * NS + message.usecs * USEC_NS
+
+
+def ticks_outside(state_dir: Path, sessions: list[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
+    """How many ticks were sent, and those at times at which nothing trades."""
+    times = list(tick_times(state_dir))
+    outside = [each for each in times if not any(opens <= each[1] <= closes for opens, closes in sessions)]
+    return len(times), outside
+
+
+def links_at_exchange(state_dir: Path) -> dict[str, list[str]]:
+    """Of each plant: how its connections ended, in order, by the wire log; the last one has not ended."""
+    connections = WireLogReader(state_dir).connections().values()
+    return {
+        plant: [each.reason for each in connections if each.user and each.plant == number]
+        for plant, number in PLANT_NUMBERS.items()
+    }
+
+
+def alerts(system: System) -> Counter[str]:
+    """The names of all alerts."""
+    return Counter(line["alert_event"] for line in system.events("alert"))
+
+
+def troubled_lines(system: System) -> list[dict[str, Any]]:
+    """Log lines that call for a person."""
+    return [line for line in list(system.lines) if line.get("level") in ("error", "critical")]
+
+
+def dump(lines: list[Any]) -> str:
+    return "\n".join(json.dumps(each, default=str) for each in lines)

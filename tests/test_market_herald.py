@@ -1,0 +1,86 @@
+"""What the log says of the markets' days."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actors.plants.market_herald import MarketHerald
+from nightdesk.calendars.load import load_calendar
+from nightdesk.clocks import ManualClock, ManualTime
+from nightdesk.trading.schedule import MarketSchedule
+from tests.support import utc_ns
+
+
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append({"event": event, **fields})
+
+    error = info
+
+
+def told(start: str, *moments: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is logged when market time is put to these moments, one after the other."""
+    log, time = Log(), ManualTime(ManualClock(), utc_ns(start))
+    herald = MarketHerald(MarketSchedule({"ESZ6": load_calendar("cme_equity")}), time, log)  # type: ignore[arg-type]
+    steps = iter(moments)
+
+    async def sleep(_: float) -> None:
+        moment = next(steps, None)
+        if moment is None:
+            raise asyncio.CancelledError
+        time.set(utc_ns(moment))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(herald.run())
+    return log.lines
+
+
+def test_boot_on_a_weekend_says_when_trading_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line at the start: closed, and the next opening."""
+    assert told("2026-11-28 12:00", monkeypatch=monkeypatch) == [
+        {
+            "event": "market_closed",
+            "symbols": ["ESZ6"],
+            "trade_date": 20261130,
+            "market_time": "2026-11-28T12:00:00Z",
+            "trading_begins": "2026-11-29T23:00:00Z",
+        }
+    ]
+
+
+def test_every_event_of_a_jump_is_logged_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that slept, or a fast simulation, leaves no event out; the Thanksgiving halt is none of a day's end."""
+    lines = told("2026-11-25 21:00", "2026-11-25 21:59", "2026-11-27 12:00", monkeypatch=monkeypatch)
+    assert [(line["event"], line["market_time"], line["trade_date"]) for line in lines] == [
+        ("market_opened", "2026-11-25T21:00:00Z", 20261125),
+        ("market_closed", "2026-11-25T22:00:00Z", 20261125),
+        ("market_pre_open", "2026-11-25T22:45:00Z", 20261127),
+        ("market_opened", "2026-11-25T23:00:00Z", 20261127),
+        ("market_halted", "2026-11-26T18:00:00Z", 20261127),
+        ("market_pre_open", "2026-11-26T22:45:00Z", 20261127),
+        ("market_opened", "2026-11-26T23:00:00Z", 20261127),
+    ]
+    assert lines[4]["trading_begins"] == "2026-11-26T23:00:00Z"
+
+
+def test_time_that_was_set_back_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tape that begins anew closes its markets anew."""
+    lines = told(
+        "2026-11-25 21:59", "2026-11-25 22:30", "2026-11-25 21:00", "2026-11-25 22:01", monkeypatch=monkeypatch
+    )
+    assert [line["event"] for line in lines] == ["market_opened", "market_closed", "market_closed"]
+
+
+def test_end_of_the_calendar_is_an_error_line_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that has run out must not end the order plant."""
+    log = Log()
+    time = ManualTime(ManualClock(), utc_ns("2090-01-02 15:00"))
+    herald = MarketHerald(MarketSchedule({"ESZ6": load_calendar("cme_equity")}), time, log)  # type: ignore[arg-type]
+    asyncio.run(herald.run())
+    assert [line["event"] for line in log.lines] == ["calendar_ended"]
+    assert "docs/market-time.md" in log.lines[0]["reason"]
