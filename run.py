@@ -30,6 +30,7 @@ from nightdesk.console.verbs import VERBS, ConfigOption, JsonOption, config_of
 from nightdesk.errors import ConfigurationError, CredentialsError, NightdeskError
 from nightdesk.log_output import hold_standard_streams
 from nightdesk.logs import configure, drain, get_logger
+from nightdesk.settings.contracts import expired
 from nightdesk.settings.folders import Folders
 from nightdesk.settings.load import load_folders, load_settings, prepare_folders
 from nightdesk.settings.locks import Holder, lock_folder, lock_logins
@@ -103,10 +104,14 @@ def check(context: typer.Context, config: ConfigOption = None, as_json: JsonOpti
 
     configuration = _checked(config_of(context, config))
     root, children = planned(configuration)
+    warnings = expired(configuration.settings, SystemClock().now_ns())
     if as_json:
-        render.write(orjson.dumps({**root, "children": children}, option=orjson.OPT_INDENT_2).decode())
+        answer = {**root, "children": children, "warnings": warnings}
+        render.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
     else:
         render.show(render.planned_tree(root, children))
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
 
 
 @simulator_app.callback(invoke_without_command=True)

@@ -98,7 +98,7 @@ async def exchange_process(folder: Path, ticks_per_s: float, speed: float) -> No
     secret = Secret(env=SECRET)
     user = ExchangeUser(user=secret, password=secret, sessions_per_plant_max=CLIENTS_MAX)
     exchange, log = assemble(
-        configuration(folder, source=source, speed=speed, heartbeat_interval_s=3600.0, users=[user]),
+        configuration(folder, source=source, sessions="always", speed=speed, heartbeat_interval_s=3600.0, users=[user]),
         clock=SystemClock(),
         logger=structlog.get_logger(),
     )

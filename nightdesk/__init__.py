@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from nightdesk.trading.sessions import MarketPhase as MarketPhase
     from nightdesk.trading.strategy import Strategy as Strategy
     from nightdesk.trading.strategy import StrategyParameters as StrategyParameters
+    from nightdesk.trading.strategy_contracts import RollInfo as RollInfo
     from nightdesk.trading.strategy_sessions import SessionInfo as SessionInfo
 
 _HOME = {
     "nightdesk.trading.strategy": ("Strategy", "StrategyParameters"),
+    "nightdesk.trading.strategy_contracts": ("RollInfo",),
     "nightdesk.trading.strategy_sessions": ("SessionInfo",),
     "nightdesk.trading.sessions": ("Break", "MarketPhase"),
     "nightdesk.trading.host_api": ("InstrumentTerms", "OrderTerms"),

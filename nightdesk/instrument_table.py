@@ -47,6 +47,10 @@ class InstrumentTable(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, AliasEntry] = {}
     contracts: dict[str, ContractFacts] = {}
 
+    def at(self, market_ns: int) -> "InstrumentTable":
+        """The same, written at a market time."""
+        return msgspec.structs.replace(self, market_ns=market_ns)
+
 
 _decoder = msgspec.json.Decoder(InstrumentTable)
 

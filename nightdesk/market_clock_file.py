@@ -136,6 +136,7 @@ class PublishedTime:
         self._identity: tuple[int, int] | None = None
         self._look_at_s = float("-inf")
         self._count = 0
+        self._is_replaced = False
         self._record: ClockRecord | None = None
         self._floor_ns = 0
 
@@ -157,7 +158,7 @@ class PublishedTime:
             self._look(monotonic_s)
         words = self._words
         if words is not None and words[_COUNTER] != self._count:
-            self._take()
+            self._take(monotonic_s)
         record = self._record
         if record is None:
             return self._clock.now_ns()
@@ -177,7 +178,7 @@ class PublishedTime:
         self._look_at_s = float("inf")
         self._release()
 
-    def _take(self) -> None:
+    def _take(self, monotonic_s: float) -> None:
         if self._map is None or self._words is None:
             return
         count = self._words[_COUNTER]
@@ -186,8 +187,10 @@ class PublishedTime:
             return
         self._count = count
         before = self._record
-        if before is None or record.generation != before.generation:
+        is_another = before is None or record.generation != before.generation
+        if is_another or (self._is_replaced and market_at(record, monotonic_s) < self._floor_ns - REPLACED_BACK_MAX_NS):
             self._floor_ns = 0
+        self._is_replaced = False
         self._record = record
 
     def _look(self, monotonic_s: float) -> None:
@@ -205,10 +208,8 @@ class PublishedTime:
             return
         self._release()
         self._map, self._words = mapped, memoryview(mapped).cast("q")
-        self._identity, self._count = identity, 0
-        record = _read(self._map, self._words)
-        if record is not None and market_at(record, monotonic_s) < self._floor_ns - REPLACED_BACK_MAX_NS:
-            self._floor_ns = 0
+        # Its first record may come later: the exchange makes the file before it knows its time.
+        self._identity, self._count, self._is_replaced = identity, 0, True
 
     def _release(self) -> None:
         if self._words is not None:

@@ -33,6 +33,7 @@ from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.runner import StrategyRunner
 from nightdesk.trading.strategy import Strategy
 from nightdesk.trading.strategy_class import checked_parameters
+from nightdesk.trading.strategy_contracts import AliasLegs, RollInfo
 
 START_NS = 1_700_000_000_000_000_000
 TICK = 0.25
@@ -77,11 +78,13 @@ class Bench:
         *,
         instruments: tuple[InstrumentTerms, ...] = (ES,),
         name: str = "test",
+        aliases: Mapping[str, AliasLegs] | None = None,
     ) -> None:
         self.clock = ManualClock(START_NS)
         self.sent: list[Message] = []
         self.soon: deque[Callable[[], None]] = deque()
         self.due_ns: int | None = None
+        self.rolls: list[RollInfo] = []
         self.lane_open = True
         self.lane_full = False
         self.last_price = 5000.0
@@ -98,6 +101,7 @@ class Bench:
             clock=MarketClock(1.0, START_NS, 0.0, is_anchored=True),
             random_text=lambda: "0123456789abcdef",
             log=structlog.get_logger(),
+            aliases=aliases,
         )
 
     # The runner's outlet.
@@ -107,6 +111,9 @@ class Bench:
 
     def due_changed(self, due_ns: int | None) -> None:
         self.due_ns = due_ns
+
+    def rolled(self, roll: RollInfo) -> None:
+        self.rolls.append(roll)
 
     def request_bars(self, terms: InstrumentTerms, period_s: int, count: int, on_result: HistoryCallback) -> None:
         self.soon.append(lambda: on_result((), "no history here"))

@@ -142,6 +142,8 @@ def test_now_is_the_market_s_time_where_an_exchange_publishes_it(
     assert answer["now"]["next_event"]["kind"] == "pre_open"
     assert answer["now"]["next_event"]["at"] == "2019-07-04T16:45:00-05:00"
     assert answer["sessions"][0]["trade_date"] == "2019-07-04"
+    (answer,) = answers(capsys, config, "--product", "ES")
+    assert answer["time_of"] == "machine", "an exchange that has ended leaves a file behind, but no time"
 
 
 @pytest.mark.parametrize(

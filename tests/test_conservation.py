@@ -130,7 +130,7 @@ async def _traded(
                 )
             ],
             risk=Risk(max_order_quantity=10, max_position=10, max_open_orders=10, max_orders_per_second=10),
-            exchange=Exchange(**settings),
+            exchange=Exchange(**{"sessions": "always"} | settings),
         ),
         config_file="test.yaml",
         state_dir=str(folder),

@@ -25,6 +25,8 @@ from nightdesk.messages import (
     StrategyId,
     SubmitOrder,
 )
+from nightdesk.trading.sessions import MarketPhase
+from nightdesk.trading.strategy_view import StrategyView
 from tests.strategy_support import START_NS, TICK, Bench, quote_at, signed
 
 QUANTITY = 2
@@ -185,6 +187,24 @@ def test_quoter_moves_its_orders_instead_of_piling_up_and_not_too_often() -> Non
     assert len(bench.of(SubmitOrder)) == 2
     bench.pass_time(10.0)
     assert len(bench.of(ModifyOrder)) == 2, "an unanswered modification is waited for"
+
+
+def test_examples_send_nothing_while_the_market_does_not_trade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars and timers may come after the close; what is wanted then is sent after the opening."""
+    cross, quoter = _sma(), Bench(Quoter, {"max_position": 2})
+    quoter.start()
+    phases = (MarketPhase.CLOSED, MarketPhase.PRE_OPEN, MarketPhase.HALT)
+    for phase in phases:
+        monkeypatch.setattr(StrategyView, "phase", lambda _self, _symbol=None, phase=phase: phase)
+        _rise(cross, 6, 1.0)
+        quoter.quote(5000.0)
+        quoter.pass_time(2.1)
+        assert cross.sent == quoter.sent == []
+    monkeypatch.undo()
+    _rise(cross, 1, 1.0)
+    quoter.pass_time(2.1)
+    assert len(cross.sent) == 1
+    assert len(quoter.sent) == 2
 
 
 def test_quoter_leaves_an_order_in_its_place_alone() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.plants.journal import FILE_NAME, Journal, JournalBusyError, JournalWriteError, LastWill
+from actors.plants.journal import FILE_NAME, Journal, JournalBusyError, JournalWriteError, LastWill, PositionRoll
 from nightdesk.errors import JournalError
 from nightdesk.messages import (
     FillId,
@@ -233,7 +233,7 @@ def test_a_journal_of_the_first_version_is_migrated(tmp_path: Path) -> None:
     journal.close()
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.executescript(
-            "ALTER TABLE orders DROP COLUMN cancel_wanted; DROP TABLE last_wills;"
+            "ALTER TABLE orders DROP COLUMN cancel_wanted; DROP TABLE last_wills; DROP TABLE rolls;"
             "UPDATE meta SET value = '1' WHERE key = 'version';"
         )
     connection.close()
@@ -244,8 +244,11 @@ def test_a_journal_of_the_first_version_is_migrated(tmp_path: Path) -> None:
     journal.write_order(order)
     will = LastWill(StrategyId("one"), "flatten", "CRASHED", 5, is_done=False)
     journal.write_last_will(will, 1)
+    roll = PositionRoll("roll-one-1", StrategyId("one"), "ES.front", "ESH4", "ESM4", reopens=True, is_done=False)
+    journal.write_roll(roll, 1)
     journal.close()
     journal = opened(tmp_path)
+    assert journal.rolls() == [roll]
     assert journal.open_orders()[0].cancel_wanted
     assert journal.last_wills() == [will]
     journal.close()

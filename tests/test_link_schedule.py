@@ -18,9 +18,8 @@ class Bench:
     def __init__(self, start: str, *, speed: float = 1.0, name: str = "cme_equity") -> None:
         self.clock = ManualClock()
         calendar = AlwaysOpen() if name == "always" else load_calendar(name)
-        self.link = LinkSchedule(
-            MarketSchedule({ES: calendar}), ManualTime(self.clock, utc_ns(start), speed=speed), self.clock
-        )
+        self.time = ManualTime(self.clock, utc_ns(start), speed=speed)
+        self.link = LinkSchedule(MarketSchedule({ES: calendar}), self.time, self.clock)
 
 
 def test_link_need_not_stand_in_the_break_but_must_in_a_session() -> None:
@@ -70,6 +69,53 @@ def test_link_missing_after_the_opening_is_overdue_after_its_grace() -> None:
     assert bench.link.is_overdue(is_up=False)
     assert not bench.link.is_overdue(is_up=True)
     assert not bench.link.is_overdue(is_up=False)
+
+
+def test_wait_of_a_quiet_time_ends_when_trading_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An opening that comes just before the wait, and a wall clock that is set back, end it as well."""
+    for start, moment in (("2026-11-23 23:00:00", None), ("2026-11-28 12:00", "2026-11-23 15:00")):
+        bench = Bench(start)
+
+        async def sleep(seconds: float, bench: Bench = bench, moment: str | None = moment) -> None:
+            bench.clock.advance(seconds)
+            if moment is not None:
+                bench.time.set(utc_ns(moment))
+
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        asyncio.run(bench.link.wait(3600.0, is_quiet=True))
+        assert bench.clock.monotonic_s() <= 0.11, start
+        asyncio.run(bench.link.wait(60.0))
+        assert bench.clock.monotonic_s() >= 60.0, "whoever waits while a market trades waits"
+
+
+def test_market_time_that_is_set_makes_no_link_overdue_and_delays_no_alert() -> None:
+    """An hour forward, an hour back; a link is missing as long as it is missing."""
+    bench = Bench("2026-11-23 15:00")
+    assert not bench.link.is_overdue(is_up=False)
+    bench.clock.advance(5)
+    bench.time.set(utc_ns("2026-11-23 16:00"))
+    assert not bench.link.is_overdue(is_up=False)
+    bench.time.set(utc_ns("2026-11-23 15:00"))
+    assert not bench.link.is_overdue(is_up=False)
+    bench.time.set(utc_ns("2026-11-23 14:00"))
+    assert not bench.link.is_overdue(is_up=False)
+    bench.clock.advance(9.9)
+    assert not bench.link.is_overdue(is_up=False)
+    bench.clock.advance(0.2)
+    assert bench.link.is_overdue(is_up=False)
+
+
+def test_no_link_is_overdue_before_the_exchange_has_published_its_time() -> None:
+    """Until then the date is the machine's, whatever the simulation's will be."""
+    bench = Bench("2026-11-23 15:00")
+    bench.time.is_known = False
+    for _ in range(5):
+        bench.clock.advance(60)
+        assert not bench.link.is_overdue(is_up=False)
+    bench.time.is_known = True
+    assert not bench.link.is_overdue(is_up=False)
+    bench.clock.advance(10)
+    assert bench.link.is_overdue(is_up=False)
 
 
 def test_at_high_speed_a_login_may_take_minutes_of_market_time() -> None:

@@ -139,6 +139,22 @@ def test_reader_notices_that_the_file_is_another_one(tmp_path: Path) -> None:
         assert world.seen_after(LOOK_S) == seen_s
 
 
+def test_another_market_s_file_counts_though_its_first_record_comes_later(tmp_path: Path) -> None:
+    """The exchange makes the file, builds itself, and then says its time: who looked in between follows as well."""
+    world = World(tmp_path)
+    world.writer.begin(SUNDAY_NS)
+    assert world.seen_after(0.0) == 0.0
+    (tmp_path / CLOCK_FILE).unlink()
+    second = world.new_writer()
+    assert world.seen_after(LOOK_S) == 0.0
+    second.begin(SUNDAY_NS - REPLACED_BACK_MAX_NS - NS)
+    assert world.seen_after(0.0) == -3601.0
+    second.publish(SUNDAY_NS, 0.0, SUNDAY_NS)
+    assert world.seen_after(0.0) == 0.0
+    second.publish(SUNDAY_NS - 2 * REPLACED_BACK_MAX_NS, 0.0, SUNDAY_NS)
+    assert world.seen_after(0.0) == 0.0, "only the first record of a file sets the time back"
+
+
 def test_file_is_private_and_anything_else_in_its_place_is_replaced(tmp_path: Path) -> None:
     """Mode 0600; a cut off file, another format or a link is not written into."""
     path, elsewhere = tmp_path / CLOCK_FILE, tmp_path / "elsewhere"

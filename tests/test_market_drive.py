@@ -66,7 +66,7 @@ class Bench:
         self.drive = MarketDrive(
             self.tape,
             speed=speed,
-            starts_when_wanted=speed == 0,
+            starts_when_wanted=more.pop("starts_when_wanted", speed == 0),
             clock=more.pop("clock", SystemClock()),
             apply=lambda events: self.seen.extend((each.ts_ns - START_NS) / NS for each in events),
             is_wanted=lambda: self.listening,
@@ -112,8 +112,13 @@ def test_timetable_comes_between_the_steps_and_before_those_of_the_same_moment()
 def test_tape_s_end_ends_the_market_whatever_the_timetable_has_left() -> None:
     """Where a tape is played the calendar's years after it are not."""
     bench = Bench(ends_with_flow=True)
+    asked: list[int] = []
+    take = bench.tape.next
+    bench.drive._flow.next = lambda: (asked.append(1), take())[1]  # type: ignore[func-returns-value,method-assign]
     bench.drive.use(Bells([(2.5, bench.mark("bell")), (20_000.0, bench.mark("bell"))]))
+    assert not asked, "a tape that is asked twice loses a row"
     asyncio.run(bench.drive.run())
+    assert [each for each in bench.seen if isinstance(each, float)] == list(STEPS_S)
     assert bench.seen[-1] == 10_001.0
 
 
@@ -154,6 +159,32 @@ def test_closed_time_passes_at_its_own_speed_and_trading_at_the_market_s() -> No
     took_s = SystemClock().monotonic_s() - began_s
     assert bench.seen == [0.0, 1.0, ("close", 5.0), ("open", 9000.0), 9001.0]
     assert 0.6 <= took_s < 60.0
+
+
+def test_market_that_begins_closed_waits_at_its_opening_for_the_first_subscriber() -> None:
+    """Its closed hours are over in no time, while the clients still start: nothing of the trading is missed."""
+
+    async def run() -> None:
+        bench = Bench((5.0, 6.0), speed=100.0, quiet_speed=1e6, start_ns=START_NS, starts_when_wanted=True)
+        bells = Bells([])
+        bells.events = Bells([(4.0, bench.close(bells, closed=False))]).events
+        bells.is_quiet = True
+        bench.listening = False
+        bench.drive.use(bells)
+        bench.drive.subscriptions_changed()
+        running = asyncio.create_task(bench.drive.run())
+        await wait_until_async(lambda: bench.seen == [("open", 4.0)])
+        await asyncio.sleep(0)
+        began_ns = bench.drive.now_ns()
+        await asyncio.sleep(0.2)
+        assert bench.seen == [("open", 4.0)]
+        assert bench.drive.now_ns() == began_ns < START_NS + 5 * NS, "time stands while it waits"
+        bench.listening = True
+        bench.drive.subscriptions_changed()
+        await running
+        assert bench.seen == [("open", 4.0), 5.0, 6.0]
+
+    asyncio.run(run())
 
 
 def test_drive_that_sleeps_for_long_wakes_for_a_new_event() -> None:

@@ -22,9 +22,10 @@ class Log:
     error = info
 
 
-def told(start: str, *moments: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is logged when market time is put to these moments, one after the other."""
+def told(start: str, *moments: str, monkeypatch: pytest.MonkeyPatch, is_known: bool = True) -> list[dict[str, Any]]:
+    """What is logged when market time is put to these moments, one after the other; known from the first of them on."""
     log, time = Log(), ManualTime(ManualClock(), utc_ns(start))
+    time.is_known = is_known
     herald = MarketHerald(MarketSchedule({"ESZ6": load_calendar("cme_equity")}), time, log)  # type: ignore[arg-type]
     steps = iter(moments)
 
@@ -33,6 +34,7 @@ def told(start: str, *moments: str, monkeypatch: pytest.MonkeyPatch) -> list[dic
         if moment is None:
             raise asyncio.CancelledError
         time.set(utc_ns(moment))
+        time.is_known = True
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
@@ -76,11 +78,32 @@ def test_time_that_was_set_back_is_told_again(monkeypatch: pytest.MonkeyPatch) -
     assert [line["event"] for line in lines] == ["market_opened", "market_closed", "market_closed"]
 
 
-def test_end_of_the_calendar_is_an_error_line_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wall_clock_that_is_put_right_repeats_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute back over a close: it has been logged, and the next event follows as if nothing had been."""
+    lines = told(
+        "2026-11-25 21:59", "2026-11-25 22:00:10", "2026-11-25 21:59:40", "2026-11-25 22:46", monkeypatch=monkeypatch
+    )
+    assert [line["event"] for line in lines] == ["market_opened", "market_closed", "market_pre_open"]
+
+
+def test_end_of_the_calendar_is_one_error_line_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that has run out must not end the order plant."""
-    log = Log()
-    time = ManualTime(ManualClock(), utc_ns("2090-01-02 15:00"))
-    herald = MarketHerald(MarketSchedule({"ESZ6": load_calendar("cme_equity")}), time, log)  # type: ignore[arg-type]
-    asyncio.run(herald.run())
-    assert [line["event"] for line in log.lines] == ["calendar_ended"]
-    assert "docs/market-time.md" in log.lines[0]["reason"]
+    (line,) = told("2090-01-02 15:00", "2090-01-02 16:00", "2090-01-02 17:00", monkeypatch=monkeypatch)
+    assert line["event"] == "calendar_ended"
+    assert "docs/market-time.md" in line["reason"]
+
+
+def test_machine_that_boots_with_a_wrong_clock_hears_of_the_markets_once_it_is_put_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """1990 is in no calendar; the present state and the events after it are."""
+    lines = told("1990-01-02 15:00", "2026-11-25 21:59", "2026-11-25 22:30", monkeypatch=monkeypatch)
+    assert [line["event"] for line in lines] == ["calendar_ended", "market_opened", "market_closed"]
+
+
+def test_nothing_is_said_of_the_wall_s_date_before_the_exchange_has_published_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A simulation of another year begins with the state of that year, without the events in between."""
+    lines = told("2026-11-25 21:59", "2027-11-24 22:30", monkeypatch=monkeypatch, is_known=False)
+    assert [(line["event"], line["market_time"]) for line in lines] == [("market_closed", "2027-11-24T22:30:00Z")]

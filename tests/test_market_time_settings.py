@@ -143,6 +143,17 @@ def test_opening_of_a_holiday_session_belongs_to_its_first_evening(tmp_path: Pat
     assert spans(calendar, 20261127) == [(at("2026-11-26 18:00"), at("2026-11-27 12:15"))]
 
 
+def test_orders_may_be_taken_from_another_time_on(tmp_path: Path) -> None:
+    """``pre_open_at`` of one day, by the clocks of its opening; the day after has the usual quarter of an hour."""
+    days = 'cme_equity:\n  2026-11-25: {opens_at: "16:07", pre_open_at: "16:05"}\n'
+    calendar = calendar_for("ESZ6", load(tmp_path, DESK, days).settings)
+    assert calendar.phase(at("2026-11-24 16:04")) is MarketPhase.CLOSED
+    assert calendar.phase(at("2026-11-24 16:05")) is MarketPhase.PRE_OPEN
+    assert calendar.phase(at("2026-11-24 16:07")) is MarketPhase.OPEN
+    assert calendar.phase(at("2026-11-25 16:44")) is MarketPhase.CLOSED
+    assert calendar.phase(at("2026-11-25 16:45")) is MarketPhase.PRE_OPEN
+
+
 BAD = {
     "unknown calendar": ("cme_equty:\n  2026-12-24: closed\n", "1: cme_equty: is no calendar; did you mean cme_eq"),
     "far from any": ("lse:\n  2026-12-24: closed\n", "1: lse: is no calendar; there are cme_equity, "),
@@ -193,6 +204,10 @@ BAD = {
         "trading of 20261224 would begin before that of 20261223 ends",
     ),
     "closes first": ("cme_equity:\n  2026-12-23: {closes_at: 2026-12-22 16:00}\n", "it would close before it opens"),
+    "orders too late": (
+        "cme_equity:\n  2026-12-23: {pre_open_at: 2026-12-22 17:30}\n",
+        "2: cme_equity.2026-12-23: orders would be taken after trading begins; mend pre_open_at",
+    ),
     "outside": ("cme_equity:\n  2036-12-23: closed\n", "knows the trade dates 20121227 to 20320109 only"),
     "hour that is skipped": (
         "cme_equity:\n  2026-03-09: {opens_at: 2026-03-08 02:30}\n",

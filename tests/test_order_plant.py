@@ -190,7 +190,7 @@ def test_orders_are_denied_with_their_codes(tmp_path: Path) -> None:
             Denial.EPOCH_STALE,
             Denial.ORDER_DUPLICATE_ID,
             Denial.RISK_MAX_ORDER_QUANTITY,
-            Denial.ORDER_INVALID,
+            Denial.PRICE_OFF_TICK,
             Denial.RISK_MAX_ORDER_QUANTITY,
         ]
         assert len(session.sent) == before

@@ -72,7 +72,7 @@ def configuration(folder: Path) -> RunConfiguration:
         ],
         "risk": {"max_order_quantity": 50, "max_position": 99, "max_open_orders": 99, "max_orders_per_second": 999},
         "strategies": [{"name": "one", "class": "m:C", "symbols": [SYMBOL]}],
-        "exchange": {"source": {"kind": "synthetic", "ticks_per_second": 500.0}},
+        "exchange": {"sessions": "always", "source": {"kind": "synthetic", "ticks_per_second": 500.0}},
     }
     return RunConfiguration(
         settings=Settings.model_validate(settings),

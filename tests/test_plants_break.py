@@ -33,7 +33,8 @@ def plant(folder: Path, start: str, **changes: Any) -> tuple[TickerPlantBody, Fa
     """A ticker plant whose market time begins at ``start`` and passes as fast as this machine's."""
     clock = SystemClock()
     time = ManualTime(clock, utc_ns(start))
-    configured = configuration(folder, **changes)
+    exchange = {"sessions": "calendar", "source": {"kind": "synthetic"}}
+    configured = configuration(folder, **{"exchange": exchange, **changes})
     context = FakeContext("plants/ticker", configured.to_json(), clock, market_time=time)
     return TickerPlantBody(context), context, time
 
@@ -112,15 +113,39 @@ def test_link_that_is_missing_after_the_reopening_alerts_once_and_its_return_is_
                 await asyncio.sleep(0.5)
                 assert events(context) == []
                 time.set(utc_ns("2026-11-23 23:00:00"))
-                await wait_until_async(lambda: body.link_schedule.is_watching)
-                time.set(utc_ns("2026-11-23 23:00:11"))
-                await wait_until_async(lambda: context.alerts, timeout_s=15)
+                await wait_until_async(lambda: context.alerts, timeout_s=30)
+                assert time.now_ns() >= utc_ns("2026-11-23 23:00:10")
                 await asyncio.sleep(0.6)
                 (alert,) = context.alerts
                 assert (alert.event, alert.severity) == ("reconnect_overdue", "critical")
                 gateway.answers.clear()
                 await is_up(body)
                 await wait_until_async(lambda: events(context) == ["reconnect_overdue", "connection_restored"])
+
+    run(scenario)
+
+
+def test_loss_just_before_the_close_is_critical_where_it_lasts_into_the_next_trading(folder: Path) -> None:
+    """The warning of a second before the close is no news an hour later; the opening without a link is."""
+
+    async def scenario() -> None:
+        body, context, time = plant(folder, IN_SESSION)
+        async with FakeGateway() as gateway:
+            write_endpoint(body.run, gateway, gateway.password)
+            async with started(body):
+                await is_up(body)
+                time.set(utc_ns("2026-11-23 21:59:50"))
+                refuse(gateway)
+                await drop(gateway)
+                await wait_until_async(lambda: events(context) == ["connection_lost"])
+                await wait_until_async(lambda: body.link_schedule.is_watching)
+                time.set(utc_ns("2026-11-23 22:00:00"))
+                await wait_until_async(lambda: not body.link_schedule.is_watching)
+                time.set(utc_ns("2026-11-23 23:00:00"))
+                await wait_until_async(lambda: len(context.alerts) == 2, timeout_s=30)
+                assert (context.alerts[1].event, context.alerts[1].severity) == ("reconnect_overdue", "critical")
+                gateway.answers.clear()
+                await wait_until_async(lambda: events(context)[2:] == ["connection_restored"], timeout_s=60)
 
     run(scenario)
 

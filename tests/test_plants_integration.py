@@ -64,7 +64,7 @@ def configuration(folder: Path, **changes: Any) -> RunConfiguration:
         "gateway": {"url": "wss://127.0.0.1", "system_name": "-", "reconnect_initial_s": 0.02, "reconnect_max_s": 0.1},
         "instruments": [{"symbol": SYMBOL, "exchange": EXCHANGE, "tick_size": 0.25, "point_value": 50.0}],
         "risk": {"max_order_quantity": 5, "max_position": 9, "max_open_orders": 9, "max_orders_per_second": 99},
-        "exchange": {"source": {"kind": "synthetic", "ticks_per_second": 500.0}},
+        "exchange": {"sessions": "always", "source": {"kind": "synthetic", "ticks_per_second": 500.0}},
         **changes,
     }
     return RunConfiguration(
@@ -257,7 +257,9 @@ def test_history_comes_in_pages_and_errors_say_why(folder: Path) -> None:
     """Bars and ticks of the exchange; a request that cannot be served is answered, too."""
 
     async def scenario() -> None:
-        configured = configuration(folder, exchange={"source": {"kind": "synthetic", "ticks_per_second": 10_000.0}})
+        configured = configuration(
+            folder, exchange={"sessions": "always", "source": {"kind": "synthetic", "ticks_per_second": 10_000.0}}
+        )
         body = HistoryPlantBody(context_of(configured, "plants/history"))
         common: Any = {"symbol": SYMBOL, "exchange": EXCHANGE}
 

@@ -28,7 +28,7 @@ def configuration(folder: Path, **exchange: Any) -> RunConfiguration:
         mode="sim",
         instruments=[Instrument(symbol="ESH4", exchange="CME", tick_size=0.25, point_value=50.0, commission=2.0)],
         risk=Risk(max_order_quantity=10, max_position=10, max_open_orders=10, max_orders_per_second=10),
-        exchange=Exchange(**({"source": source} | exchange)),
+        exchange=Exchange(**({"source": source, "sessions": "always"} | exchange)),
     )
     return RunConfiguration(
         settings=settings, config_file="test.yaml", state_dir=str(folder / "state"), runtime_dir=str(folder / "runtime")

@@ -30,7 +30,7 @@ def assembled(folder: Path, **exchange: Any) -> Exchange:
         "gateway": {"url": "wss://127.0.0.1", "system_name": "-"},
         "instruments": [{"symbol": "ESH4", "exchange": "CME", "tick_size": 0.25, "point_value": 50.0}],
         "risk": {"max_order_quantity": 5, "max_position": 9, "max_open_orders": 9, "max_orders_per_second": 99},
-        "exchange": exchange,
+        "exchange": {"sessions": "always"} | exchange,
     }
     run = RunConfiguration(
         settings=Settings.model_validate(settings),

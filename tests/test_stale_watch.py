@@ -12,7 +12,8 @@ ES = "ESZ6"
 class Bench:
     """One symbol; market time and this machine's pass at the same speed unless told otherwise."""
 
-    def __init__(self, start: str, stale_after_s: float | None = 120.0) -> None:
+    def __init__(self, start: str, stale_after_s: float | None = 120.0, *, speed: float = 1.0) -> None:
+        self.speed = speed
         self.watch = StaleWatch(MarketSchedule({ES: load_calendar("cme_equity")}), stale_after_s)
         self.market_ns, self.monotonic_s, self.tick_ns = utc_ns(start), 0.0, 0
 
@@ -21,7 +22,7 @@ class Bench:
         self.monotonic_s += market_s if real_s is None else real_s
         if tick:
             self.tick_ns = self.market_ns
-        return self.watch.look({ES: self.tick_ns}, self.market_ns, self.monotonic_s)
+        return self.watch.look({ES: self.tick_ns}, self.market_ns, self.monotonic_s, speed=self.speed)
 
 
 def test_silence_in_an_open_market_is_told_once_and_so_is_its_end() -> None:
@@ -56,10 +57,33 @@ def test_market_that_never_ticked_is_stale_too() -> None:
 
 def test_at_high_speed_a_slow_moment_of_this_machine_is_not_stale() -> None:
     """At speed 1000 two minutes of market time are 0.12 s: less than two real seconds say nothing."""
-    bench = Bench("2026-11-23 15:00")
+    bench = Bench("2026-11-23 15:00", speed=1000.0)
     assert bench.after(1, tick=True, real_s=0.001) == []
     assert bench.after(1_900, real_s=1.9) == []
     assert bench.after(100, real_s=0.1) == [Silence(ES, is_stale=True, seconds=2_000.0)]
+
+
+def test_wall_clock_that_is_set_makes_no_market_stale_nor_keeps_a_silence_quiet() -> None:
+    """An hour forward in a quiet moment, or a machine that slept, is no silence; an hour back delays no alert."""
+    bench = Bench("2026-11-23 15:00")
+    assert bench.after(1, tick=True) == []
+    assert bench.after(30) == []
+    assert bench.after(3600, real_s=5) == []
+    assert bench.after(84) == []
+    assert [each.is_stale for each in bench.after(1)] == [True]
+    bench = Bench("2026-11-23 15:00")
+    assert bench.after(1, tick=True) == []
+    assert bench.after(-3600, real_s=1) == []
+    assert bench.after(119) == []
+    assert bench.after(1) == [Silence(ES, is_stale=True, seconds=120.0)]
+
+
+def test_tape_at_speed_zero_has_two_seconds_of_this_machine() -> None:
+    """Its time moves with the ticks alone, and may pass an hour between two of them."""
+    bench = Bench("2026-11-23 15:00", speed=0.0)
+    assert bench.after(1, tick=True) == []
+    assert bench.after(3600, real_s=1.9) == []
+    assert [each.is_stale for each in bench.after(0, real_s=0.1)] == [True]
 
 
 def test_loss_of_the_link_begins_the_count_anew() -> None:

@@ -348,14 +348,15 @@ def test_tick_size_table_has_one_row_from_zero_on(tmp_path: Path) -> None:
 
 
 def test_auxiliary_data_clear_what_is_not_known(tmp_path: Path) -> None:
-    """122: an index future settles in cash on its last day; of another contract only its size is known."""
+    """122: an index future settles in cash on its last day; of another contract only that day and its size are known."""
 
     async def scenario(client: RawClient, _exchange: Exchange) -> None:
         [(_, index)] = await whole_answer(client, 121, **ES)
         assert (index["settlement_method"], index["last_trading_date"]) == ("Cash", "20240315")
         assert (index["presence_bits"], index["clear_bits"]) == (1 | 16 | 1024, 2047 - 1 - 16 - 1024)
         [(_, gold)] = await whole_answer(client, 121, symbol="GCG4", exchange="COMEX")
-        assert (gold["presence_bits"], gold["unit_of_measure_qty"]) == (1024, 100.0)
+        assert (gold["presence_bits"], gold["last_trading_date"]) == (16 | 1024, "20240227")
+        assert gold["unit_of_measure_qty"] == 100.0
 
     run(tmp_path, scenario)
 

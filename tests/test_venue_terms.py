@@ -14,6 +14,7 @@ from nightdesk.simulator.model import (
     OrderState,
     PriceField,
     Product,
+    Quoted,
     Stage,
     VenueEvent,
 )
@@ -284,6 +285,17 @@ def test_closed_market_takes_cancels_only_and_ends_day_orders() -> None:
     with pytest.raises(VenueRefusal, match="no mode"):
         venue.set_mode(ES.symbol, "Sideways", "", "", NOW_NS)
     assert venue.mode(ES.symbol) == "Closed"
+
+
+def test_closed_market_says_no_prices() -> None:
+    """What the close and cancels after it do to the best bid is told with the opening, not before."""
+    venue = booked_venue()
+    venue.submit(new_order(Side.BUY, 1, 4999.75), NOW_NS)
+    kept, _ = venue.submit(new_order(Side.BUY, 1, 4999.75, time_in_force=TimeInForce.GTC), NOW_NS)
+    assert "Quoted" not in kinds(venue.set_mode(ES.symbol, "Closed", "", "20231114", NOW_NS))
+    assert kinds(venue.cancel(ACCOUNT, kept, NOW_NS)) == ["CANCELED", "COMPLETED(C)"]
+    events = venue.set_mode(ES.symbol, "Pre Open", "", "20231115", NOW_NS)
+    assert [event.bid_size for event in events if isinstance(event, Quoted)] == [10]
 
 
 def test_close_of_one_market_leaves_the_others_alone() -> None:

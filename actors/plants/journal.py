@@ -58,6 +58,19 @@ class LastWill(NamedTuple):
     is_done: bool
 
 
+class PositionRoll(NamedTuple):
+    """A strategy's position is moved from one contract to the next; its orders' ids begin with ``roll_id``."""
+
+    roll_id: str
+    strategy_id: StrategyId
+    alias: str
+    old_symbol: str
+    new_symbol: str
+    reopens: bool
+    """Whether what is closed is opened in the new contract."""
+    is_done: bool
+
+
 class Journal:
     """One open journal; a lock beside it keeps every other process out."""
 
@@ -260,6 +273,24 @@ class Journal:
     def clear_last_will(self, strategy_id: StrategyId) -> None:
         """The strategy is back."""
         self._write("DELETE FROM last_wills WHERE strategy_id = ?", (strategy_id,))
+
+    def rolls(self) -> list[PositionRoll]:
+        """Every roll of a position, oldest first."""
+        found = self._connection.execute(
+            "SELECT roll_id, strategy_id, alias, old_symbol, new_symbol, reopens, is_done FROM rolls ORDER BY ts_ns"
+        ).fetchall()
+        return [
+            PositionRoll(roll_id, StrategyId(strategy_id), alias, old, new, bool(reopens), bool(is_done))
+            for roll_id, strategy_id, alias, old, new, reopens, is_done in found
+        ]
+
+    def write_roll(self, roll: PositionRoll, ts_ns: int) -> None:
+        """Keep that a roll has begun, or how it stands."""
+        self._write(
+            "INSERT INTO rolls VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (roll_id) DO UPDATE SET reopens = excluded.reopens, is_done = excluded.is_done",
+            (*roll[:5], int(roll.reopens), int(roll.is_done), ts_ns),
+        )
 
     def gave_up_done(self) -> bool:
         """Whether the last thing that happened here was that a system that gave up left everything as configured."""

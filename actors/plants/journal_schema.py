@@ -5,7 +5,7 @@ import sqlite3
 
 from nightdesk.errors import JournalError
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 _LAST_WILLS = """
 CREATE TABLE last_wills (
@@ -13,6 +13,19 @@ CREATE TABLE last_wills (
     will TEXT NOT NULL,
     cause TEXT NOT NULL,
     restarts INTEGER NOT NULL,
+    is_done INTEGER NOT NULL DEFAULT 0,
+    ts_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+_ROLLS = """
+CREATE TABLE rolls (
+    roll_id TEXT PRIMARY KEY,
+    strategy_id TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    old_symbol TEXT NOT NULL,
+    new_symbol TEXT NOT NULL,
+    reopens INTEGER NOT NULL,
     is_done INTEGER NOT NULL DEFAULT 0,
     ts_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -87,10 +100,12 @@ CREATE TABLE trading_states (
     ts_ns INTEGER NOT NULL
 );
 {_LAST_WILLS}
+{_ROLLS}
 """
 
 _MIGRATIONS: dict[str, tuple[str, str]] = {
     "1": ("2", f"ALTER TABLE orders ADD COLUMN cancel_wanted INTEGER NOT NULL DEFAULT 0;{_LAST_WILLS}"),
+    "2": ("3", _ROLLS),
 }
 """Version -> the next one, and the statements that lead there."""
 

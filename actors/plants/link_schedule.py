@@ -46,12 +46,18 @@ class LinkSchedule:
             return None
         return None if event is None else event.event.ts_ns
 
-    async def wait(self, delay_s: float) -> None:
-        """Sleep, but no longer than until the calendar's next event, whatever market time does meanwhile."""
+    async def wait(self, delay_s: float, *, is_quiet: bool = False) -> None:
+        """Sleep, but no longer than until the calendar's next event, whatever market time does meanwhile.
+
+        Whoever waits because nothing trades (``is_quiet``) is back as soon as something does: the opening may have come
+        just before the wait, and the wall clock may be set.
+        """
         ends_s = self._clock.monotonic_s() + delay_s
         event_ns = self.next_event_ns()
         while (left_s := ends_s - self._clock.monotonic_s()) > 0:
             if event_ns is not None and self._market_time.now_ns() >= event_ns:
+                return
+            if is_quiet and self.is_trading():
                 return
             await asyncio.sleep(min(left_s, WAIT_POLL_S))
 
@@ -68,12 +74,17 @@ class LinkSchedule:
         return self._missing_since is not None
 
     def is_overdue(self, *, is_up: bool) -> bool:
-        """Ask a few times a second: whether the link has been missing for too long while a market trades."""
-        if is_up or not self.is_trading():
+        """Ask a few times a second: whether the link has been missing for too long while a market trades.
+
+        Both clocks must agree, so that market time that is set, or becomes known, makes no link overdue at once.
+        """
+        time = self._market_time
+        if is_up or not time.is_known or not self.is_trading():
             self._missing_since = None
             return False
-        now_ns, now_s = self._market_time.now_ns(), self._clock.monotonic_s()
-        if self._missing_since is None:
+        now_ns, now_s = time.now_ns(), self._clock.monotonic_s()
+        if self._missing_since is None or now_ns < self._missing_since[0]:
             self._missing_since = (now_ns, now_s)
         since_ns, since_s = self._missing_since
-        return now_ns - since_ns >= OVERDUE_MARKET_S * NS_PER_S and now_s - since_s >= OVERDUE_S
+        at_least_s = max(OVERDUE_S, OVERDUE_MARKET_S / time.speed if time.speed else 0.0)
+        return now_ns - since_ns >= OVERDUE_MARKET_S * NS_PER_S and now_s - since_s >= at_least_s

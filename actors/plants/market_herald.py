@@ -14,6 +14,9 @@ from nightdesk.trading.sessions import NS_PER_S, MarketPhase, SessionEventKind
 POLL_MIN_S: Final = 0.05
 POLL_MAX_S: Final = 1.0
 
+SET_BACK_NS: Final = 60 * NS_PER_S
+"""Time that goes back by less (a wall clock that is put right) makes no event happen again."""
+
 EVENT_NAMES: Final = {
     SessionEventKind.PRE_OPEN: "market_pre_open",
     SessionEventKind.OPEN: "market_opened",
@@ -39,15 +42,25 @@ class MarketHerald:
         self._told_ns = 0
 
     async def run(self) -> None:
-        """Until cancelled, or until the calendars end."""
-        try:
-            self._told_ns = self._market_time.now_ns()
-            self._tell_state(self._told_ns)
-            while True:
-                await asyncio.sleep(self._delay_s())
-                self._tell_events(self._market_time.now_ns())
-        except CalendarError as error:
-            self._log.error("calendar_ended", reason=str(error))
+        """Until cancelled. A time that no calendar knows is told once; a wall clock may be put right afterwards."""
+        is_unknown = False
+        while True:
+            try:
+                while self._market_time.is_known:
+                    await self._follow()
+                await asyncio.sleep(POLL_MIN_S)
+            except CalendarError as error:
+                if not is_unknown:
+                    self._log.error("calendar_ended", reason=str(error))
+                is_unknown = True
+                await asyncio.sleep(POLL_MAX_S)
+
+    async def _follow(self) -> None:
+        self._told_ns = self._market_time.now_ns()
+        self._tell_state(self._told_ns)
+        while True:
+            await asyncio.sleep(self._delay_s())
+            self._tell_events(self._market_time.now_ns())
 
     def _tell_state(self, now_ns: int) -> None:
         groups: dict[tuple[MarketPhase, int], list[str]] = {}
@@ -61,6 +74,8 @@ class MarketHerald:
 
     def _tell_events(self, now_ns: int) -> None:
         if now_ns < self._told_ns:
+            if now_ns >= self._told_ns - SET_BACK_NS:
+                return
             # The market was set back (a tape that begins anew): what it says from there on is news again.
             self._told_ns = now_ns
         for each in self._schedule.events(self._told_ns, now_ns):

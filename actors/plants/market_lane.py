@@ -14,7 +14,7 @@ from typing import Final
 from actors.lanes import LaneServer, Peer
 from nightdesk.errors import LaneError
 from nightdesk.logs import get_logger
-from nightdesk.messages import DataGap, Message, QuoteTick, SubscribeMarketData, TradeTick
+from nightdesk.messages import DataGap, Message, QuoteTick, SubscribeMarketData, TradeTick, UnsubscribeMarketData
 from nightdesk.settings.models import MarketLane as MarketLaneSettings
 
 Tick = TradeTick | QuoteTick
@@ -149,6 +149,7 @@ class MarketLane:
         *,
         on_subscribe: Callable[[Subscriber, SubscribeMarketData], None],
         on_gap: Callable[[DataGap], None],
+        on_unsubscribe: Callable[[UnsubscribeMarketData], None] = lambda _request: None,
         pause: Callable[[], None],
         resume: Callable[[], None],
     ) -> None:
@@ -159,6 +160,7 @@ class MarketLane:
         self._settings = settings
         self._on_subscribe = on_subscribe
         self._on_gap = on_gap
+        self._on_unsubscribe = on_unsubscribe
         self._pause = pause
         self._resume = resume
         self._paused = False
@@ -243,6 +245,9 @@ class MarketLane:
         self._subscribers[peer] = Subscriber(peer, buffer_max=self._settings.buffer_max, on_gap=self._on_gap)
 
     def _take(self, peer: Peer, message: Message) -> None:
+        if isinstance(message, UnsubscribeMarketData):
+            self._unsubscribe(peer, message)
+            return
         if not isinstance(message, SubscribeMarketData):
             get_logger().warning("lane_message_refused", message=type(message).__name__, peer_pid=peer.pid)
             peer.close()
@@ -254,6 +259,13 @@ class MarketLane:
             subscriber.instruments[instrument] = message.conflate
             self._routes.setdefault(instrument, []).append((subscriber, message.conflate))
         self._on_subscribe(subscriber, message)
+
+    def _unsubscribe(self, peer: Peer, message: UnsubscribeMarketData) -> None:
+        subscriber = self._subscribers[peer]
+        instrument = (message.symbol, message.exchange)
+        if subscriber.instruments.pop(instrument, None) is not None:
+            self._routes[instrument] = [route for route in self._routes[instrument] if route[0] is not subscriber]
+        self._on_unsubscribe(message)
 
     def _close(self, peer: Peer) -> None:
         gone = self._subscribers.pop(peer, None)

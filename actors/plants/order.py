@@ -4,17 +4,20 @@ import asyncio
 from typing import Any, ClassVar
 
 from actors.base import Context
+from actors.contracts import Contracts
 from actors.lanes import LaneClient, Peer, lane_path
 from actors.plants.journal import Journal, JournalBusyError, JournalWriteError
 from actors.plants.market_herald import MarketHerald
 from actors.plants.order_account import Account
 from actors.plants.order_audit import Audit
+from actors.plants.order_breaks import BreakKeeper, BreakPolicy
 from actors.plants.order_flatten import Flattener, FlattenPolicy
 from actors.plants.order_gate import Gate
 from actors.plants.order_give_up import LastActions
 from actors.plants.order_lane import OrderLane
 from actors.plants.order_operator import Operator
 from actors.plants.order_reconcile import SIMULATION, ReconcilePolicy, Reconciler
+from actors.plants.order_rolls import PositionRoller, RollPolicy
 from actors.plants.order_sender import Link, Sender
 from actors.plants.order_wills import LastWills, WillPolicy
 from actors.plants.plant import PlantBody
@@ -35,11 +38,13 @@ from nightdesk.messages import (
     TradeTick,
     TradingState,
     TreeStatus,
+    UnsubscribeMarketData,
 )
 from nightdesk.rithmic import orders as wire
 from nightdesk.rithmic.session import PlantSession
 from nightdesk.settings.models import Settings
 from nightdesk.trading.broker import EXTERNAL_STRATEGY
+from nightdesk.trading.ledger import ACCOUNT
 
 TICKER = ChildId("plants/ticker")
 STRATEGIES_SUPERVISOR = ChildId("strategies")
@@ -70,6 +75,9 @@ class OrderPlantBody(PlantBody):
         self.reconcile_policy = SIMULATION if settings.mode == "sim" else ReconcilePolicy()
         self.flatten_policy = FlattenPolicy()
         self.will_policy = WillPolicy()
+        self.break_policy = BreakPolicy()
+        self.roll_policy = RollPolicy()
+        self._subscribed: dict[str, str] = {}
         self.link = Link()
         self._lacking: set[ClientOrderId] = set()
         self._lane = OrderLane(self._path("order"), on_flatten=self._on_flatten, on_hello=self._on_hello)
@@ -92,11 +100,15 @@ class OrderPlantBody(PlantBody):
         except JournalError as error:
             self._journal_refused(error)
             raise
-        self.account = Account(self.context, settings, self.journal, self._lane.publish)
+        contracts = Contracts(self.run, self.context.market_time)
+        self.account = Account(self.context, settings, self.journal, self._lane.publish, contracts)
         self.sender = Sender(self.account, self.link, self._request_reconcile)
         self.gate = Gate(self.account, self.sender)
         self.flattener = Flattener(self.account, self.gate, self.sender, self.flatten_policy)
         self.wills = LastWills(self.account, self.gate, self.sender, self.flattener, self._lane.drop, self.will_policy)
+        self.breaks = BreakKeeper(self.account, self.gate, self.sender, self.flattener, self.break_policy)
+        self.roller = PositionRoller(self.account, self.gate, self.sender, self.roll_policy)
+        self.flattener.on_flatten = self.roller.abandon
         self.last_actions = LastActions(self.account, self.gate, self.sender)
         self.operator = Operator(self.account, self.sender, self._lane, self.flattener)
         self.reconciler = Reconciler(
@@ -110,6 +122,8 @@ class OrderPlantBody(PlantBody):
         self._sweeper = self.context.spawn(self._sweep(), name="order_sweep")
         herald = MarketHerald(self.schedule, self.context.market_time, self.context.log)
         self.context.spawn(herald.run(), name="market_herald")
+        self._breaks = self.context.spawn(self.breaks.run(), name="order_breaks")
+        self._rolling = self.context.spawn(self.roller.run(), name="order_rolls")
         self.wills.resume()
         self._ask_for_parked()
         await super().start()
@@ -124,6 +138,9 @@ class OrderPlantBody(PlantBody):
             limit_s = min(LAST_ACTIONS_MAX_S, self.stop_deadline_s - LOGOUT_S)
             await self.last_actions.carry_out(max(LAST_ACTIONS_MIN_S, limit_s))
         self.reconciler.stop()
+        self._breaks.cancel()
+        self._rolling.cancel()
+        self.roller.stop()
         self._sweeper.cancel()
         self.link.session = None
         await super().stop()
@@ -264,6 +281,7 @@ class OrderPlantBody(PlantBody):
             self.gate.sweep()
             self.audit.check()
             self._watch_missing_fills()
+            self._follow_contracts()
 
     def _watch_missing_fills(self) -> None:
         """A fill follows its report at once; one that is missing for a whole interval is asked for."""
@@ -273,19 +291,34 @@ class OrderPlantBody(PlantBody):
         self._lacking = lacking
 
     def _subscribe(self, peer: Peer) -> None:
+        self._subscribed.clear()
+        self._follow_contracts()
+
+    def _follow_contracts(self) -> None:
+        """Prices of every contract that is configured, meant by an alias, or held; the latter value positions."""
+        peer = self._market.peer
+        if peer is None or peer.closed:
+            return
+        held = [symbol for symbol in self.account.ledger.symbols() if self.account.ledger.quantity(ACCOUNT, symbol)]
+        instruments = [self.account.contracts.instrument(symbol) for symbol in held]
+        wanted = {
+            each.symbol: each.exchange
+            for each in (*self.account.contracts.in_force(), *instruments)
+            if each is not None
+        }
+        child_id = self.context.child_id
         try:
-            for instrument in self.run.settings.instruments:
-                peer.send(
-                    SubscribeMarketData(
-                        subscriber=self.context.child_id,
-                        symbol=instrument.symbol,
-                        exchange=instrument.exchange,
-                        conflate=True,
-                    )
-                )
+            for symbol, exchange in wanted.items():
+                if symbol not in self._subscribed:
+                    peer.send(SubscribeMarketData(subscriber=child_id, symbol=symbol, exchange=exchange, conflate=True))
+            for symbol, exchange in self._subscribed.items():
+                if symbol not in wanted:
+                    peer.send(UnsubscribeMarketData(subscriber=child_id, symbol=symbol, exchange=exchange))
         except LaneError:
             # Closed again already; the next connection subscribes.
             peer.close()
+            return
+        self._subscribed = wanted
 
     def _on_market(self, message: Message) -> None:
         if isinstance(message, TradeTick):

@@ -8,9 +8,14 @@ denied, and the next start recovers it from the broker.
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
 from actors.base import Context
+from actors.contracts import Contracts
 from actors.plants import order_events as events
 from actors.plants.journal import Journal, JournalWriteError
+from actors.plants.order_contracts import ContractBook
+from actors.plants.order_market import Markets
 from nightdesk.messages import (
     ClientOrderId,
     FillReport,
@@ -42,16 +47,16 @@ Publish = Callable[[StrategyId, Message], None]
 class Account:
     """One account's state. Everything runs on the body's loop."""
 
-    def __init__(self, context: Context, settings: Settings, journal: Journal, publish: Publish) -> None:
+    def __init__(
+        self, context: Context, settings: Settings, journal: Journal, publish: Publish, contracts: Contracts
+    ) -> None:
         self.context = context
         self.settings = settings
         self.journal = journal
+        self.markets = Markets(settings, context.market_time)
         self.table = OrderTable()
-        self.ledger = Ledger(
-            ContractTerms.of(item.symbol, item.exchange, item.point_value, item.commission)
-            for item in settings.instruments
-        )
-        self.tick_rules = {item.symbol: TickRules(item.exchange, item.tick_size) for item in settings.instruments}
+        self.ledger = Ledger(())
+        self.tick_rules: dict[str, TickRules] = {}
         self.limits = Limits(**settings.risk.model_dump())
         self.account_id = ""
         self.connected = False
@@ -70,6 +75,8 @@ class Account:
         self.after_update: Callable[[Order], None] = lambda order: None
         """What the gate does once an order was reported on (a cancel may have waited for it)."""
         self.cancel_resurrected: Callable[[Order], None] = lambda order: None
+        self.contracts = ContractBook(contracts, self.markets, context.market_time)
+        self.learn_contracts()
         self._publish = publish
         self._revived: set[ClientOrderId] = set()
         self._journal_alarmed = False
@@ -80,6 +87,13 @@ class Account:
     def log(self) -> events.Log:
         """The actor's log."""
         return self.context.log
+
+    def learn_contracts(self) -> None:
+        """Take over the terms of contracts that were not known so far; aliases bring new ones with time."""
+        for item in self.contracts.listed():
+            if item.symbol not in self.tick_rules:
+                self.ledger.learn(ContractTerms.of(item.symbol, item.exchange, item.point_value, item.commission))
+                self.tick_rules[item.symbol] = TickRules(item.exchange, item.tick_size)
 
     def permission(self) -> TradingPermissionChanged:
         """Whether orders are accepted now, and why not."""
@@ -143,7 +157,8 @@ class Account:
         order.text = text
         message = OrderInDoubt(**self.event_fields(order), text=text)
         self.commit(order, message)
-        self.tell(order, message, alert=Severity.ERROR)
+        # Where its day is over it can do no harm any more, and the next list settles it.
+        self.tell(order, message, alert=None if self.markets.is_day_over(order) else Severity.ERROR)
 
     def end(self, order: Order, step: Step, text: str) -> None:
         """End an order by our own knowledge (refused, not found, gone) and tell its owner."""
@@ -182,6 +197,8 @@ class Account:
             return None
         # Whatever the lists say, the broker has it.
         order.misses = 0
+        if self._is_end_of_day(order, update):
+            update = msgspec.structs.replace(update, kind=UpdateKind.COMPLETE_OTHER)
         before = events.persisted(order)
         changes = self.table.apply(order, update)
         if order.operation is Operation.SUBMIT:
@@ -242,6 +259,13 @@ class Account:
             if order.status is OrderStatus.INITIALIZED or (order.status is OrderStatus.SUBMITTED and not is_bound):
                 self.doubt(order, "the order plant was restarted before an answer came")
             order.cancel_wanted |= order.status is OrderStatus.PENDING_CANCEL
+
+    def _is_end_of_day(self, order: Order, update: BrokerUpdate) -> bool:
+        """Whether a cancel that is reported is the end of a day order with its session: nobody asked for it."""
+        if update.kind is not UpdateKind.COMPLETE_CANCELED or order.is_final:
+            return False
+        asked = order.cancel_wanted or order.status is OrderStatus.PENDING_CANCEL
+        return not asked and self.markets.is_day_over(order, update.ts_event_ns)
 
     def _is_known_history(self, update: BrokerUpdate) -> bool:
         """An image that says nothing new about an order that is over; lists name the whole session's orders."""

@@ -93,6 +93,10 @@ class Audit:
         if not self._is_complete or account.reconciling or not account.connected:
             self._episodes.clear()
             return
+        if not account.markets.is_any_trading():
+            # Nothing is traded, and the pnl plant may be without its link: only what lasts into a session counts.
+            self._episodes = {symbol: episode for symbol, episode in self._episodes.items() if episode.is_told}
+            return
         now_s = account.context.clock.monotonic_s()
         for symbol in account.ledger.symbols() | self._broker.keys():
             ours, theirs = account.ledger.quantity(ACCOUNT, symbol), self._broker.get(symbol, 0)

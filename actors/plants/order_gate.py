@@ -27,7 +27,8 @@ from nightdesk.messages import (
 )
 from nightdesk.trading.ledger import ACCOUNT
 from nightdesk.trading.order import Order, Purpose, Terms
-from nightdesk.trading.risk import GateView, OrderRate, Refusal, check_modify, check_order
+from nightdesk.trading.risk import GateView, MarketView, OrderRate, Refusal, check_modify, check_order
+from nightdesk.trading.sessions import MarketPhase
 
 JOURNALLED_INTEGER_MAX = 2**31 - 1
 """A denied order may carry any number; only what fits a column is kept."""
@@ -49,6 +50,7 @@ class Gate:
         self._rate = OrderRate()
         self._denials = OrderRate()
         self._denials_unkept = 0
+        self._told_until: dict[tuple[StrategyId, str, Denial], int] = {}
         self.epochs: dict[StrategyId, int] = {}
         self.flattening: set[tuple[StrategyId, str]] = set()
 
@@ -167,8 +169,18 @@ class Gate:
                 account.journal_failed(error)
             account.table.add(order)
         message = OrderDenied(**account.event_fields(order), code=refusal.code, text=refusal.text)
-        account.record(order, message, alert=Severity.WARNING)
+        account.record(order, message, alert=self._alert_of(command, refusal.code))
         reply(message)
+
+    def _alert_of(self, command: SubmitOrder, code: Denial) -> Severity | None:
+        """A strategy may ask all through a break: what the calendar denies is told once until its next event."""
+        if code not in _BY_SCHEDULE:
+            return Severity.WARNING
+        markets, key = self._account.markets, (command.strategy_id, command.symbol, code)
+        if markets.time.now_ns() < self._told_until.get(key, 0):
+            return None
+        self._told_until[key] = markets.next_event_ns(command.symbol)
+        return Severity.INFO
 
     def _is_used(self, client_order_id: ClientOrderId) -> bool:
         account = self._account
@@ -203,6 +215,27 @@ class Gate:
             strategy_worst_sell=own_sell,
             open_orders=account.table.open_count(),
             recent_orders=self._rate.recent(self._now_s()),
+            market=self._market_view(command, changed),
+        )
+
+    def _market_view(self, command: SubmitOrder, changed: Order | None) -> MarketView:
+        markets, symbol = self._account.markets, command.symbol
+        phase = markets.phase(symbol)
+        no_trade = markets.no_trade(command.strategy_id, symbol)
+        exits = {Side.BUY: 0, Side.SELL: 0}
+        if no_trade:
+            for order in self._account.table.open_orders(command.strategy_id, symbol):
+                if order is not changed and not order.protective:
+                    exits[order.side] += order.exposure
+        return MarketView(
+            phase=phase,
+            trading_begins="" if phase is MarketPhase.OPEN else markets.trading_begins(symbol),
+            no_trade=no_trade,
+            ended=markets.ended(symbol),
+            unprotective_buy=exits[Side.BUY],
+            unprotective_sell=exits[Side.SELL],
+            mismatch=self._account.contracts.mismatch(symbol),
+            left=self._account.contracts.left(symbol),
         )
 
     def _refusal_of(self, order: Order | None, strategy_id: StrategyId) -> Refusal | None:
@@ -229,6 +262,7 @@ class Gate:
             price=terms.price,
             trigger_price=terms.trigger_price,
             time_in_force=order.time_in_force,
+            protective=order.protective,
         )
         return check_modify(as_order, self._view(as_order, order))
 
@@ -258,5 +292,8 @@ class Gate:
     def _now_s(self) -> float:
         return self._account.context.clock.monotonic_s()
 
+
+_BY_SCHEDULE = frozenset({Denial.SESSION_CLOSED, Denial.SESSION_NO_TRADE, Denial.INSTRUMENT_ROLLED})
+"""Denials that the calendar or the strategy's own configuration brings about each day: no reason to call anybody."""
 
 _AT_REST = frozenset({OrderStatus.ACCEPTED, OrderStatus.TRIGGERED, OrderStatus.PARTIALLY_FILLED})

@@ -12,6 +12,7 @@ import msgspec
 from actors.plants import order_events as events
 from actors.plants.order_account import Account
 from actors.plants.order_sender import Link, Sender
+from actors.plants.order_waiting import until
 from nightdesk.errors import InvariantError, LinkError
 from nightdesk.messages import OrderModifyRejected, OrderStatus, Severity, TimeInForce
 from nightdesk.rithmic import orders as wire
@@ -26,6 +27,8 @@ BUFFER_MAX = 100_000
 ALERTS_AFTER_S = (10.0, 30.0, 60.0)
 """A reconciliation that does not end is told to the operator at these times."""
 
+QUIET_POLL_S = 0.1
+
 REPLAY_MARGIN_S = 60
 REPLAY_AHEAD_S = 86_400
 
@@ -39,12 +42,14 @@ class ReconcilePolicy(msgspec.Struct, frozen=True, kw_only=True):
     quiet_s: float = 0.25
     """Stragglers of a list may follow its end; so long the list is still listened to."""
     retry_s: float = 1.0
+    quiet_retry_s: float = 60.0
+    """How much longer it may be while no market trades."""
     """The pause after an answer that failed."""
     replay_everything: bool = False
     """Ask for all executions: market time may have been set back (the embedded exchange plays tapes)."""
 
 
-SIMULATION = ReconcilePolicy(span_s=3.0, quiet_s=0.05, replay_everything=True)
+SIMULATION = ReconcilePolicy(span_s=3.0, quiet_s=0.05, quiet_retry_s=2.0, replay_everything=True)
 """The embedded exchange answers from memory: what it does not show within seconds it does not have."""
 
 
@@ -70,6 +75,8 @@ class Reconciler:
         self._seen: set[str] = set()
         self._unplaced: list[BrokerUpdate] = []
         """Images of finished orders that nobody here knows, until an execution makes one of them known."""
+        self._counts = True
+        """Whether the lists last asked for were asked for while some market traded."""
         self._not_found = 0
         self._in_doubt = 0
 
@@ -124,17 +131,25 @@ class Reconciler:
                 break
             self._again = False
             waited_s = clock.monotonic_s() - started_s
-            if alerts and waited_s >= alerts[0]:
+            # While no market trades nobody misses anything; the first answer of the session tells.
+            if alerts and waited_s >= alerts[0] and self._counts:
                 alerts.pop(0)
                 self._alert_unsettled(unsettled, waited_s)
-            attempts = max(1, self._policy.attempts - 1)
-            await asyncio.sleep(self._policy.span_s / attempts if unsettled else self._policy.retry_s)
+            await self._pause(has_answer=bool(unsettled))
         self._task = None
         self._finish(clock.monotonic_s() - started_s)
+
+    async def _pause(self, *, has_answer: bool) -> None:
+        """Until the lists are asked for again; longer while no market trades, since nothing is decided then."""
+        policy, markets = self._policy, self._account.markets
+        pause_s = policy.span_s / max(1, policy.attempts - 1) if has_answer else policy.retry_s
+        await asyncio.sleep(pause_s)
+        await until(markets.is_any_trading, poll_s=QUIET_POLL_S, timeout_s=policy.quiet_retry_s)
 
     async def _ask(self, session: PlantSession) -> bool:
         """Read both lists; False when an answer failed and so proves nothing."""
         account = self._account
+        self._counts = account.markets.is_any_trading()
         self._seen.clear()
         self._unplaced.clear()
         self._buffer = []
@@ -198,6 +213,13 @@ class Reconciler:
     def _is_gone(self, order: Order) -> bool:
         """Count a list that did not show the order; True when that was often enough and its end is journalled."""
         account = self._account
+        if account.markets.is_day_over(order):
+            # Expected: it ended with its session. Fills that it had before count whenever they come.
+            account.end(order, Step.EXPIRE, "its day is over, and the broker does not list it any more")
+            return True
+        if not self._counts:
+            # A gateway under maintenance may show nothing at all: it is asked again until a market trades.
+            return False
         now_s = account.context.clock.monotonic_s()
         if order.misses == 0:
             order.first_miss_s = now_s

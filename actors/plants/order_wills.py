@@ -142,12 +142,16 @@ class LastWills:
     ) -> bool:
         """Attempt until it holds; a rejected exit or a refused cancel is a matter of time, but not for ever."""
         pause_s = self._policy.retry_s
-        for _ in range(self._policy.attempts_max):
+        tries = 0
+        while tries < self._policy.attempts_max:
             await until(self._is_settled, poll_s=self._policy.poll_s)
+            is_trading = self._flattener.can_close(strategy_id)
             await attempt(strategy_id)
             if await until(lambda: holds() and self._is_settled(), poll_s=self._policy.poll_s, timeout_s=pause_s):
                 return True
             pause_s = min(2 * pause_s, self._policy.retry_max_s)
+            # What fails in a break, where nobody trades and links are down, has not been tried.
+            tries += is_trading
         return False
 
     def _is_settled(self) -> bool:
@@ -161,12 +165,17 @@ class LastWills:
     async def _flatten(self, strategy_id: StrategyId) -> None:
         # The operator (or an alarm) has stopped everything but cancels: a closing order waits for that to end.
         await until(lambda: self._account.trading_state is not TradingState.HALTED, poll_s=self._policy.poll_s)
+        # In a break it waits for the opening, with the protection that the position has.
+        await until(lambda: self._flattener.can_close(strategy_id), poll_s=self._policy.poll_s)
         problem = await self._flattener.flatten_all(strategy_id)
         if problem:
             self._account.log.warning("last_will_problem", strategy_id=strategy_id, problem=problem)
 
     async def _alert_when_late(self, will: LastWill) -> None:
-        await asyncio.sleep(self._policy.alert_s)
+        while True:
+            await asyncio.sleep(self._policy.alert_s)
+            if self._flattener.can_close(will.strategy_id):
+                break
         self._alert(will, f"not done after {self._policy.alert_s:g} s; trading is {self._account.trading_state.value}")
 
     def _alert(self, will: LastWill, text: str) -> None:

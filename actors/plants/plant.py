@@ -62,6 +62,7 @@ class PlantBody(Body):
         self._quiet_refusals = 0
         self._has_logged_in = context.incarnation > 1
         self._is_outage_told = False
+        self._is_missing_told = False
         self.schedule = MarketSchedule(calendars_of(self.run.settings))
         self.link_schedule = LinkSchedule(self.schedule, context.market_time, context.clock)
         self._past_messages = 0
@@ -130,22 +131,27 @@ class PlantBody(Body):
         while True:
             await self.wait_until_ready()
             reason = await self._hold_one_link()
-            if self.link_schedule.is_trading():
+            is_quiet = not self.link_schedule.is_trading()
+            if not is_quiet:
                 self._quiet_failures = self._quiet_refusals = 0
                 self._failures += 1
             else:
                 self._quiet_failures += 1
             if self._failures > self._settings().reconnect_attempts_max:
                 raise LinkError(f"no lasting link after {self._failures - 1} attempts; the last one: {reason}")
-            await self.link_schedule.wait(self._delay_s())
+            await self.link_schedule.wait(self._delay_s(), is_quiet=is_quiet)
 
     async def _watch_reopening(self) -> None:
-        """Tell of a link that is missing while a market trades, once in each outage."""
+        """Tell of a link that is missing while a market trades, once in each outage and after each break."""
         while True:
             await asyncio.sleep(OVERDUE_POLL_S)
-            if not self.link_schedule.is_overdue(is_up=self.session is not None) or self._is_outage_told:
+            is_overdue = self.link_schedule.is_overdue(is_up=self.session is not None)
+            if not self.link_schedule.is_watching:
+                # A warning of before the break does not say that the link is still missing after it.
+                self._is_missing_told = False
+            if not is_overdue or self._is_missing_told:
                 continue
-            self._is_outage_told = True
+            self._is_outage_told = self._is_missing_told = True
             self.context.log.error("reconnect_overdue", plant=self.kind)
             text = f"plant {self.kind} has no connection although the market trades"
             self.context.alert("reconnect_overdue", Severity.CRITICAL, text, plant=self.kind)
@@ -209,7 +215,7 @@ class PlantBody(Body):
         log = self.context.log.info if is_scheduled else self.context.log.warning
         log("connection_lost", plant=self.kind, reason=reason, scheduled=is_scheduled)
         if not is_scheduled:
-            self._is_outage_told = True
+            self._is_outage_told = self._is_missing_told = True
             text = f"plant {self.kind} lost its connection: {reason}"
             self.context.alert("connection_lost", Severity.WARNING, text, reason=reason)
         self.on_link_down(reason)

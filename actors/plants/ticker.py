@@ -4,7 +4,9 @@ import asyncio
 from typing import Any, ClassVar, Final
 
 from actors.base import Context
+from actors.contracts import Contracts
 from actors.lanes import lane_path
+from actors.plants.front_watch import FrontWatch
 from actors.plants.market_lane import Instrument, MarketLane, Subscriber, Tick
 from actors.plants.plant import PlantBody
 from nightdesk.errors import LinkError
@@ -15,10 +17,11 @@ from nightdesk.messages import (
     QuoteTick,
     Severity,
     SubscribeMarketData,
+    UnsubscribeMarketData,
 )
 from nightdesk.rithmic.decode import BEST_BID_OFFER, LAST_TRADE, MarketDecoder
 from nightdesk.rithmic.session import PlantSession, RequestRefused
-from nightdesk.rithmic.words import SUBSCRIBE, UpdateBits
+from nightdesk.rithmic.words import SUBSCRIBE, UNSUBSCRIBE, UpdateBits
 from nightdesk.trading.stale_watch import Silence, StaleWatch
 
 MARKET_DATA_UPDATE: Final = 100
@@ -36,7 +39,8 @@ _UPDATE_BITS: Final = int(UpdateBits.LAST_TRADE | UpdateBits.BBO)
 class TickerPlantBody(PlantBody):
     """Asks the gateway for what somebody on the lane wants, and asks again after each loss of the link.
 
-    A subscription at the gateway stays when its last subscriber leaves: that one is most likely being restarted.
+    A subscription at the gateway stays when its last subscriber leaves: that one is most likely being restarted. Only
+    one that was given back by all, of a contract that an alias has left, is ended.
     """
 
     kind: ClassVar[str] = "ticker"
@@ -49,11 +53,13 @@ class TickerPlantBody(PlantBody):
             lane_path(self.run.runtime_dir, context.child_id, "market"),
             settings.market_lane,
             on_subscribe=self._on_subscribe,
+            on_unsubscribe=self._on_unsubscribe,
             on_gap=self._tell_gap,
             pause=self._pause,
             resume=self._resume,
         )
-        self._instruments = {(each.symbol, each.exchange) for each in settings.instruments}
+        self._contracts = Contracts(self.run, context.market_time)
+        self._fronts = FrontWatch(context, self._contracts, self.schedule, lambda *instrument: self._want(instrument))
         self._wanted: set[Instrument] = set()
         self._subscribed: set[Instrument] = set()
         self._gates: dict[Instrument, tuple[asyncio.TimerHandle, bool]] = {}
@@ -87,6 +93,7 @@ class TickerPlantBody(PlantBody):
         """Ask again for everything that is wanted."""
         self._forget_quiet_gaps()
         self._subscribed.clear()
+        self.context.spawn(self._check_contracts(session), name="ticker_reference_data")
         for instrument in sorted(self._wanted):
             await self._subscribe(session, instrument)
         if self._lane.is_paused:
@@ -111,13 +118,36 @@ class TickerPlantBody(PlantBody):
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(SILENCE_POLL_S)
+            await self._look_at_contracts()
             if self.session is None or self._lane.is_paused:
                 self._stale.forget()
                 continue
             newest_ns = {each[0]: self._last_tick_ns.get(each, 0) for each in self._subscribed}
-            clock, market_ns = self.context.clock, self.context.market_time.now_ns()
-            for silence in self._stale.look(newest_ns, market_ns, clock.monotonic_s()):
+            newest_ns = self._by_configured_symbol(newest_ns)
+            clock, time = self.context.clock, self.context.market_time
+            for silence in self._stale.look(newest_ns, time.now_ns(), clock.monotonic_s(), speed=time.speed):
                 self._tell_silence(silence)
+
+    async def _check_contracts(self, session: PlantSession) -> None:
+        try:
+            await self._fronts.check(session)
+        except LinkError as error:
+            self.context.log.info("reference_data_unknown", reason=str(error))
+
+    async def _look_at_contracts(self) -> None:
+        try:
+            await self._fronts.look_and_poll(self.session)
+        except LinkError as error:
+            # The link is gone, or has just come: it is asked again.
+            self.context.log.info("front_month_unknown", reason=str(error))
+
+    def _by_configured_symbol(self, newest_ns: dict[str, int]) -> dict[str, int]:
+        """Of an alias that which was heard of last counts: a contract that it has left trades less each day."""
+        found: dict[str, int] = {}
+        for symbol, tick_ns in newest_ns.items():
+            configured = self._contracts.configured(symbol) or symbol
+            found[configured] = max(tick_ns, found.get(configured, 0))
+        return found
 
     def _tell_silence(self, silence: Silence) -> None:
         fields = {"symbol": silence.symbol, "seconds": round(silence.seconds, 1)}
@@ -137,7 +167,8 @@ class TickerPlantBody(PlantBody):
             return
         now_ns = self.context.market_time.now_ns()
         for instrument in list(self._open_gaps):
-            if not self.link_schedule.was_trading(instrument[0], since_ns, now_ns):
+            configured = self._contracts.configured(instrument[0]) or instrument[0]
+            if not self.link_schedule.was_trading(configured, since_ns, now_ns):
                 del self._open_gaps[instrument]
 
     def on_push(self, template_id: int, message: Any) -> None:
@@ -152,6 +183,8 @@ class TickerPlantBody(PlantBody):
             return
         if tick is None:
             return
+        if self._fronts.is_counting and template_id == LAST_TRADE:
+            self._fronts.count(message, tick.ts_event_ns)
         if message.is_snapshot:
             self._take_image(tick)
             return
@@ -189,7 +222,8 @@ class TickerPlantBody(PlantBody):
 
     def _on_subscribe(self, subscriber: Subscriber, request: SubscribeMarketData) -> None:
         instrument = (request.symbol, request.exchange)
-        if instrument not in self._instruments:
+        configured = self._contracts.instrument(request.symbol)
+        if configured is None or configured.exchange != request.exchange:
             text = f"{request.subscriber} asks for {request.symbol} on {request.exchange}, which is not configured"
             self.context.alert("market_data_refused", Severity.ERROR, text, symbol=request.symbol)
             self.context.log.error("market_data_refused", subscriber=request.subscriber, symbol=request.symbol)
@@ -201,6 +235,33 @@ class TickerPlantBody(PlantBody):
             self._arm_gate(instrument, subscriber.name)
         else:
             self._want(instrument)
+
+    def _on_unsubscribe(self, request: UnsubscribeMarketData) -> None:
+        """An alias has left the contract, and nobody holds it any more."""
+        instrument = (request.symbol, request.exchange)
+        alias = self._contracts.configured(request.symbol)
+        if self._lane.names(instrument) or alias == request.symbol or instrument not in self._wanted:
+            return
+        if alias is not None and self._contracts.index(alias, request.symbol) >= 0:
+            return
+        self._wanted.discard(instrument)
+        self._open_gaps.pop(instrument, None)
+        self._last_tick_ns.pop(instrument, None)
+        self.context.spawn(self._unsubscribe(instrument), name=f"unsubscribe_{request.symbol}")
+
+    async def _unsubscribe(self, instrument: Instrument) -> None:
+        self._subscribed.discard(instrument)
+        symbol, exchange = instrument
+        if self.session is None:
+            return
+        try:
+            await self.session.request(
+                MARKET_DATA_UPDATE, symbol=symbol, exchange=exchange, request=UNSUBSCRIBE, update_bits=_UPDATE_BITS
+            )
+        except (LinkError, RequestRefused) as error:
+            self.context.log.info("unsubscribe_failed", symbol=symbol, reason=str(error))
+        else:
+            self.context.log.info("contract_left", symbol=symbol)
 
     def _tell_state(self, subscriber: Subscriber, instrument: Instrument) -> None:
         """What somebody who subscribes late could not hear before."""
@@ -226,7 +287,7 @@ class TickerPlantBody(PlantBody):
         return {
             f"strategies/{strategy.name}"
             for strategy in self.run.settings.strategies
-            if instrument[0] in strategy.symbols
+            if self._contracts.configured(instrument[0]) in strategy.symbols
         }
 
     def _is_complete(self, instrument: Instrument) -> bool:

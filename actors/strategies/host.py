@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 
 from actors.base import Body, Context
+from actors.contracts import Contracts
 from actors.lanes import LaneClient, Peer, lane_path
+from actors.strategies.contracts import ContractDesk
 from actors.strategies.history import HistoryDesk
 from actors.strategies.loading import load_strategy_class
 from actors.strategies.timekeeper import Timekeeper
@@ -44,7 +46,6 @@ from nightdesk.messages import (
     StrategyId,
     StrategyStatus,
     StrategyWelcome,
-    SubscribeMarketData,
     TradeTick,
     TradingPermissionChanged,
 )
@@ -54,6 +55,7 @@ from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms
 from nightdesk.trading.runner import StrategyRunner
 from nightdesk.trading.strategy_class import checked_parameters, mistyped_callbacks
+from nightdesk.trading.strategy_contracts import RollInfo
 
 TICKER = ChildId("plants/ticker")
 ORDER = ChildId("plants/order")
@@ -96,7 +98,8 @@ class StrategyBody(Body):
         super().__init__(context)
         self._run = RunConfiguration.from_json(context.config)
         self._section = _section_of(self._run.settings, context.child_id)
-        self._instruments = _instruments_of(self._run.settings, self._section)
+        _check_symbols(self._run.settings, self._section)
+        self._contracts = ContractDesk(context, Contracts(self._run, context.market_time), self._section.symbols)
         self._timekeeper = Timekeeper(context, is_simulated=self._run.settings.mode == "sim")
         self._runner: StrategyRunner | None = None
         self._welcomed = False
@@ -118,19 +121,22 @@ class StrategyBody(Body):
         runner = StrategyRunner(
             strategy_class(),
             name=section.name,
-            instruments=self._instruments,
+            instruments=self._contracts.instruments(),
             parameters=parameters,
             outlet=self,
             clock=self._timekeeper.market_clock(),
             random_text=lambda: secrets.token_hex(RANDOM_BYTES),
             log=self.context.log.bind(strategy_id=section.name),
-            calendars={terms.symbol: calendar_for(terms.symbol, self._run.settings) for terms in self._instruments},
+            calendars={symbol: calendar_for(symbol, self._run.settings) for symbol in section.symbols},
+            aliases=self._contracts.aliases(),
         )
         self._runner = runner
+        self._contracts.attach(runner, self._market.send)
         self._bind(runner)
         for lane in (self._market, self._order, self._history):
             await lane.start()
         self._timekeeper.start(runner)
+        self.context.spawn(self._contracts.run(), name="contracts")
 
     async def stop(self) -> None:
         runner = self._started_runner()
@@ -162,6 +168,9 @@ class StrategyBody(Body):
 
     def request_bars(self, terms: InstrumentTerms, period_s: int, count: int, on_result: HistoryCallback) -> None:
         self._history_desk.request(terms, period_s, count, on_result)
+
+    def rolled(self, roll: RollInfo) -> None:
+        self._contracts.rolled(roll)
 
     def due_changed(self, due_ns: int | None) -> None:
         self._timekeeper.due_changed(self._started_runner(), due_ns)
@@ -223,6 +232,7 @@ class StrategyBody(Body):
             self._start_strategy()
 
     def _market_lost(self) -> None:
+        self._contracts.lane_lost()
         self._started_runner().on_market_lane_lost()
         self._lost(TICKER)
 
@@ -285,10 +295,7 @@ class StrategyBody(Body):
             self._subscribe()
 
     def _subscribe(self) -> None:
-        for terms in self._instruments:
-            self._market.send(
-                SubscribeMarketData(subscriber=self.context.child_id, symbol=terms.symbol, exchange=terms.exchange)
-            )
+        self._contracts.subscribe()
 
     # The end.
 
@@ -347,17 +354,8 @@ def _section_of(settings: Settings, child_id: ChildId) -> Strategy:
     raise ConfigurationError(f"the configuration has no strategy {name}")
 
 
-def _instruments_of(settings: Settings, section: Strategy) -> list[InstrumentTerms]:
-    by_symbol = {instrument.symbol: instrument for instrument in settings.instruments}
-    missing = [symbol for symbol in section.symbols if symbol not in by_symbol]
+def _check_symbols(settings: Settings, section: Strategy) -> None:
+    symbols = {instrument.symbol for instrument in settings.instruments}
+    missing = [symbol for symbol in section.symbols if symbol not in symbols]
     if missing:
         raise ConfigurationError(f"strategies: {section.name}: symbols: {', '.join(missing)} is not in instruments")
-    return [
-        InstrumentTerms(
-            symbol=symbol,
-            exchange=by_symbol[symbol].exchange,
-            tick_size=by_symbol[symbol].tick_size,
-            point_value=by_symbol[symbol].point_value,
-        )
-        for symbol in dict.fromkeys(section.symbols)
-    ]

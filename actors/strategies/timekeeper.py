@@ -4,6 +4,7 @@ import asyncio
 from typing import Protocol
 
 from actors.base import Context
+from nightdesk.clocks import NS_PER_S
 from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.silence import LOOK_S, SilenceWatch
 
@@ -12,6 +13,12 @@ WAKE_MIN_S = 0.001
 
 WAKE_MAX_S = 3600.0
 """A timer is looked at anew at least so often."""
+
+WALL_LOOK_S = 1.0
+"""At the broker: how often the wall clock is held against the monotonic one, which stands while a machine sleeps."""
+
+WALL_STEP_NS = 2_000_000_000
+"""The wall clock has come further than the monotonic one by more: the machine slept, or the clock was set."""
 
 
 class Clocked(Protocol):
@@ -35,6 +42,10 @@ class Timekeeper:
         self._silence = SilenceWatch()
         self._wake: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
+        self._market_clock: MarketClock | None = None
+        self._ticks = -1
+        self._offset_ns = 0
+        self._is_ahead = False
 
     @property
     def _runs_on(self) -> bool:
@@ -45,12 +56,16 @@ class Timekeeper:
         """The clock for a runner; it stands at the market's time where that is known."""
         time = self._market_time
         now_ns, now_s = time.now_ns(), self._clock.monotonic_s()
-        return MarketClock(time.speed, now_ns, now_s, is_anchored=time.is_known, runs_on=self._runs_on)
+        clock = MarketClock(time.speed, now_ns, now_s, is_anchored=time.is_known, runs_on=self._runs_on)
+        self._market_clock = clock
+        return clock
 
     def start(self, runner: Clocked) -> None:
-        """Look at the published time from now on, where there is one."""
+        """Look from now on at the published time, where there is one, and at the broker at the wall clock."""
         if self._is_simulated:
             self._look(runner)
+        else:
+            self._look_at_wall(runner)
 
     def stop(self) -> None:
         """No wakes and looks any more."""
@@ -83,3 +98,24 @@ class Timekeeper:
         reached_ns = self._silence.look(self._clock.monotonic_s(), self._market_time.now_ns(), ticks)
         if reached_ns is not None:
             runner.advance(reached_ns)
+
+    def _look_at_wall(self, runner: Clocked) -> None:
+        """Where no ticks come, time goes on as the wall clock does, though the machine may have slept.
+
+        A step counts at the second look at it, and only without ticks: they know the time better.
+        """
+        self._looking = asyncio.get_running_loop().call_later(WALL_LOOK_S, self._look_at_wall, runner)
+        now_s, wall_ns = self._clock.monotonic_s(), self._market_time.now_ns()
+        offset_ns = wall_ns - round(now_s * NS_PER_S)
+        ticks = runner.trades + runner.quotes
+        if ticks != self._ticks or offset_ns <= self._offset_ns + WALL_STEP_NS:
+            self._is_ahead = False
+            # A clock that is put right by little and little makes no step of it.
+            self._ticks, self._offset_ns = ticks, offset_ns
+        elif not self._is_ahead:
+            self._is_ahead = True
+        else:
+            self._is_ahead, self._offset_ns = False, offset_ns
+            if self._market_clock is not None:
+                self._market_clock.reach(wall_ns, now_s)
+                runner.advance()

@@ -18,7 +18,7 @@ class DayOverride(NamedTuple):
     """One trade date. Either ``closed``, or whole ``segments``, or other first openings and last closes.
 
     All times are exchange-local and without a zone. ``opens_at`` and ``closes_at`` that are a time of day belong to
-    the local day of the opening and of the close that they replace.
+    the local day of the opening and of the close that they replace, ``pre_open_at`` to that of the first opening.
     """
 
     trade_date: int
@@ -28,6 +28,7 @@ class DayOverride(NamedTuple):
     segments: tuple[tuple[datetime, datetime], ...] = ()
     opens_at: datetime | time | None = None
     closes_at: datetime | time | None = None
+    pre_open_at: datetime | time | None = None
 
 
 class CalendarOverrides(NamedTuple):
@@ -45,6 +46,7 @@ def corrected(table: Table, overrides: CalendarOverrides) -> SessionCalendar:
     for segment in table.segments():
         by_date[segment.trade_date] = (*by_date.get(segment.trade_date, ()), segment)
     dates = sorted(by_date)
+    pre_opens: dict[int, int] = {}
     for day in overrides.days:
         if not dates[0] <= day.trade_date <= dates[-1]:
             raise CalendarError(
@@ -57,7 +59,20 @@ def corrected(table: Table, overrides: CalendarOverrides) -> SessionCalendar:
         elif by_date.pop(day.trade_date, None) is None:
             raise CalendarError(f"{day.place}: there is no session on this date anyway", "remove it")
         _check_neighbours(day, by_date)
-    return table.calendar(segment for each in sorted(by_date) for segment in by_date[each])
+        if day.pre_open_at is not None:
+            opens_ns = by_date[day.trade_date][0].opens_ns
+            pre_opens[opens_ns] = _pre_open_ns(table, day, opens_ns)
+    return table.calendar((segment for each in sorted(by_date) for segment in by_date[each]), pre_opens)
+
+
+def _pre_open_ns(table: Table, day: DayOverride, opens_ns: int) -> int:
+    try:
+        pre_open_ns = _moved(day.pre_open_at, opens_ns, table.zone)
+    except ValueError as error:
+        raise CalendarError(f"{day.place}: {error}", "the clocks are put forward then; take another time") from None
+    if pre_open_ns > opens_ns:
+        raise CalendarError(f"{day.place}: orders would be taken after trading begins", "mend pre_open_at")
+    return pre_open_ns
 
 
 def _check_neighbours(day: DayOverride, by_date: dict[int, tuple[Segment, ...]]) -> None:

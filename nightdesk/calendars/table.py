@@ -6,7 +6,7 @@ Daylight saving time is in the table: where the clocks change, one run ends and 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -59,8 +59,10 @@ class Table(NamedTuple):
                     found.append(Segment(number, midnight_ns + opens * MINUTE_NS, midnight_ns + closes * MINUTE_NS))
         return found
 
-    def calendar(self, segments: Iterable[Segment] | None = None) -> SessionCalendar:
-        """The calendar, with other segments than its own where they are given."""
+    def calendar(
+        self, segments: Iterable[Segment] | None = None, pre_opens: Mapping[int, int] | None = None
+    ) -> SessionCalendar:
+        """The calendar, with other segments than its own, and other pre-opens (by opening), where they are given."""
         return SessionCalendar(
             self.name,
             self.segments() if segments is None else segments,
@@ -68,6 +70,7 @@ class Table(NamedTuple):
             long_pre_open_s=self.long_pre_open_s,
             daily_break_max_s=self.daily_break_max_s,
             zone=self.zone,
+            pre_opens=pre_opens,
         )
 
 

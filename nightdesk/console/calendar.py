@@ -15,7 +15,9 @@ from nightdesk.calendars.zones import local, zone_of
 from nightdesk.clocks import Clock
 from nightdesk.console.verbs import ConfigOption, JsonOption, config_of, print_result
 from nightdesk.errors import CalendarError, ConfigurationError
+from nightdesk.instrument_table import TableFile
 from nightdesk.market_clock_file import PublishedTime
+from nightdesk.settings.contracts import next_roll_of
 from nightdesk.settings.load import load_settings
 from nightdesk.settings.market_time import calendar_for, calendar_name_for
 from nightdesk.settings.runtime import RunConfiguration
@@ -89,6 +91,7 @@ def _answer(
         raise ConfigurationError(f"--to: more than {DAYS_MAX} days after --from; ask for a shorter time")
     name = calendar_name_for(product, run.settings)
     answer: dict[str, Any] = {"product": product, "calendar": name, "exchange_zone": sessions.zone, "zone": zone}
+    answer["next_roll"] = _next_roll(run, product, zone, now_ns)
     if sessions.never_closes:
         return {**answer, "sessions": [], "now": {"at": local(now_ns, zone).isoformat(), "phase": "open"}}
     return {
@@ -98,11 +101,24 @@ def _answer(
     }
 
 
+def _next_roll(run: RunConfiguration, product: str, zone: str, now_ns: int) -> dict[str, Any] | None:
+    table = TableFile(run.state_dir).read()
+    entries = table.aliases.values() if table is not None else ()
+    decided = [leg for entry in entries for leg in entry.decided if product_of(leg.symbol) == product]
+    roll = next_roll_of(product, run.settings, now_ns, decided)
+    if roll is None:
+        return None
+    opening_ns = roll.pop("opening_ns")
+    return {**roll, "at": local(opening_ns, zone).isoformat()}
+
+
 def _now(run: RunConfiguration, clock: Clock) -> tuple[int, str]:
     if run.settings.mode == "sim":
         published = PublishedTime(run.runtime_dir, speed=1.0, clock=clock)
         try:
-            if published.is_known:
+            record = published.record()
+            # What an exchange that has ended leaves behind is nobody's time any more.
+            if record is not None and not record.stopped and record.monotonic_s <= clock.monotonic_s():
                 return published.now_ns(), "market"
         finally:
             published.close()
@@ -125,7 +141,8 @@ def _rendered(results: Sequence[dict[str, Any]]) -> RenderableType:
 def _page(result: dict[str, Any]) -> list[RenderableType]:
     title = f"{result['product']}: calendar {result['calendar']}, times of {result['zone']}"
     if not result["sessions"]:
-        return [Text(title, "bold"), Text("It never closes." if "next_event" not in result["now"] else "No session.")]
+        words = "It never closes." if "next_event" not in result["now"] else "No session."
+        return [Text(title, "bold"), Text(words), *_roll(result)]
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in ("trade date", "pre-open", "opens", "closes", "opens (UTC)", "closes (UTC)", ""):
         table.add_column(column, overflow="fold")
@@ -142,7 +159,7 @@ def _page(result: dict[str, Any]) -> list[RenderableType]:
             )  # fmt: skip
         if not session["segments"]:
             table.add_row(f"{day:%a %Y-%m-%d}", "", "", "", "", "", marks)
-    return [table, _present(result)]
+    return [table, _present(result), *_roll(result)]
 
 
 def _present(result: dict[str, Any]) -> Text:
@@ -154,6 +171,17 @@ def _present(result: dict[str, Any]) -> Text:
     what = f"{pause['kind']} {'halt' if pause['is_halt'] else 'break'}"
     text.append(f"; next break: {_clock(pause['from'])} to {_clock(pause['to'])} ({what})\n")
     return text
+
+
+def _roll(result: dict[str, Any]) -> list[RenderableType]:
+    roll = result["next_roll"]
+    if roll is None:
+        return []
+    text = Text.assemble(("next roll ", "dim"), (f"{roll['old']} to {roll['new']}", "bold"))
+    text.append(f" with the opening of {_clock(roll['at'])}, trade date {roll['trade_date']} (by {roll['rule']}")
+    text.append(f"; positions: {roll['position']})" if roll["position"] else "; no alias is configured)")
+    text.append(f"; {roll['old']} ends on {roll['old_ends']}\n")
+    return [text]
 
 
 def _clock(stamp: str) -> str:

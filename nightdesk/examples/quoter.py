@@ -7,6 +7,7 @@ from pydantic import Field
 from nightdesk import (
     ConnectionLost,
     DataGap,
+    MarketPhase,
     OrderDenied,
     OrderRejected,
     OrderReport,
@@ -66,6 +67,8 @@ class Quoter(Strategy):
         """Put each side where it belongs."""
         quote = self.quote()
         if not self._fresh or quote is None or self.paused or not self.trading_permitted:
+            return
+        if self.phase() is not MarketPhase.OPEN:
             return
         distance = self.parameters.distance_ticks * self.instrument().tick_size
         bid = quote.bid_price - distance if quote.bid_size else None

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from nightdesk import (
     Bar,
     ConnectionRestored,
+    MarketPhase,
     OrderCanceled,
     OrderDenied,
     OrderExpired,
@@ -101,7 +102,7 @@ class SmaCross(Strategy):
         """Send at most one order towards the target."""
         if self._target is None or self.paused or not self.trading_permitted or self.orders():
             return
-        if self.now_ns < self._retry_ns:
+        if self.now_ns < self._retry_ns or self.phase() is not MarketPhase.OPEN:
             return
         position = self.position().quantity
         missing = self._target - position

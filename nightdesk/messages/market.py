@@ -88,6 +88,14 @@ class SubscribeMarketData(Message, frozen=True, kw_only=True):
     conflate: bool = False
 
 
+class UnsubscribeMarketData(Message, frozen=True, kw_only=True):
+    """Gives a subscription back: an alias has left this contract, and the subscriber holds nothing in it."""
+
+    subscriber: ChildId
+    symbol: str
+    exchange: str
+
+
 class RequestBars(Message, frozen=True, kw_only=True):
     """Asks the history plant for past bars: the newest ``count`` of them before ``ts_end_ns`` (0: until now)."""
 

@@ -1,7 +1,8 @@
 """A user's corrections to the calendars, from YAML: under a calendar's name, trade dates that are closed or have hours.
 
-A day is ``closed``, or a mapping with ``opens_at``, ``closes_at`` or ``segments``. The same form stands in a file of
-its own (``market_time.overrides``) and under ``market_time.days``. Times are the exchange's local ones.
+A day is ``closed``, or a mapping with ``opens_at``, ``closes_at`` and ``pre_open_at``, or with ``segments``. The same
+form stands in a file of its own (``market_time.overrides``) and under ``market_time.days``. Times are the exchange's
+local ones.
 """
 
 import difflib
@@ -20,7 +21,7 @@ Refusal = Callable[[KeyPath, str], Exception]
 """Makes the error for what stands at a path, with the mend in its text."""
 
 CLOSED = "closed"
-DAY_KEYS = ("opens_at", "closes_at", "segments")
+DAY_KEYS = ("opens_at", "closes_at", "pre_open_at", "segments")
 SEGMENT_KEYS = ("opens_at", "closes_at")
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]([01]?[0-9]|2[0-3]):[0-5][0-9]")
@@ -77,14 +78,20 @@ def _day(date_text: str, value: Any, path: KeyPath, refuse: Refusal) -> DayOverr
     if value == CLOSED:
         return DayOverride(number, place, closed=True)
     if not isinstance(value, dict) or not value:
-        raise refuse(path, "must be closed, or a mapping with opens_at, closes_at or segments")
+        raise refuse(path, "must be closed, or a mapping with opens_at, closes_at, pre_open_at or segments")
     _check_keys(value, path, DAY_KEYS, refuse)
     if "segments" in value:
         if len(value) > 1:
             raise refuse((*path, "segments"), "are the whole day; remove opens_at and closes_at beside them")
         return DayOverride(number, place, segments=_segments(value["segments"], (*path, "segments"), refuse))
     moments = {key: _moment(value[key], (*path, key), refuse) for key in value}
-    return DayOverride(number, place, opens_at=moments.get("opens_at"), closes_at=moments.get("closes_at"))
+    return DayOverride(
+        number,
+        place,
+        opens_at=moments.get("opens_at"),
+        closes_at=moments.get("closes_at"),
+        pre_open_at=moments.get("pre_open_at"),
+    )
 
 
 def _segments(value: Any, path: KeyPath, refuse: Refusal) -> tuple[tuple[datetime, datetime], ...]:

@@ -20,6 +20,7 @@ _PATTERNS = {
     r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "must be module:Class, such as my_strategies.cross:Cross",
     r"^[A-Z0-9]{1,16}$": "must be 1 to 16 capital letters and digits, such as ESZ6",
     SYMBOL_PATTERN: "must be 1 to 16 capital letters and digits, such as ESZ6, or an alias, such as ES.front",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": 'must be a time of day in quotes, such as "15:55"',
     r"^[A-Z]{1,12}$": "must be 1 to 12 capital letters, such as CME",
 }
 _KINDS = {

@@ -1,8 +1,12 @@
 """From the instruments of a configuration to contracts: chains of aliases, and what a configuration cannot mean."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from nightdesk.calendars.load import product_of
+from nightdesk.clocks import NS_PER_S
+from nightdesk.settings.instants import START_NOW, START_OPEN, instant_ns
 from nightdesk.settings.market_time import calendar_for
 from nightdesk.settings.models import Instrument, ReplaySource, Settings
 from nightdesk.settings.yaml_source import KeyPath
@@ -14,6 +18,7 @@ from nightdesk.trading.rolls import (
     Leg,
     Link,
     alias_of,
+    around,
     chain_of,
     has_rule,
     is_alias,
@@ -60,6 +65,56 @@ def contract_of(alias: Instrument, symbol: str) -> Instrument:
 def expiry_for(symbol: str, settings: Settings, near_year: int) -> Expiry | None:
     """When a contract ends; None where no rule says so."""
     return expiry_of(symbol, near_year, calendar_for(symbol, settings))
+
+
+def next_roll_of(product: str, settings: Settings, now_ns: int, decided: Sequence[Leg]) -> dict[str, Any] | None:
+    """The next roll of a product's front contract, as plain values; None where its contracts are not known.
+
+    By the alias that is configured, else by the product's usual date; ``decided`` are rolls that its rule has found.
+    """
+    if not has_rule(product):
+        return None
+    alias = next((each for each in aliases_of(settings) if each.symbol == alias_of(product)), None)
+    if alias is None:
+        legs = legs_of(chain_of(product, calendar_for(product, settings), now_ns), "date")
+    else:
+        legs = legs_for(alias, settings, now_ns, {leg.symbol: leg for leg in decided})
+    old, new = around(legs, now_ns, behind=0, ahead=1)
+    ends = expiry_for(old.symbol, settings, _year(now_ns))
+    return {
+        "old": old.symbol,
+        "new": new.symbol,
+        "opening_ns": new.from_ns,
+        "trade_date": new.trade_date,
+        "rule": new.reason,
+        "position": alias.roll.position if alias is not None and alias.roll is not None else None,
+        "old_ends": ends.trade_date if ends is not None else None,
+    }
+
+
+def expired(settings: Settings, wall_ns: int) -> list[str]:
+    """The configured contracts that have ended, each with the mend. None of a market that never closes.
+
+    At an embedded exchange that begins at another time, that is what counts.
+    """
+    found = []
+    start = settings.exchange.start if settings.exchange is not None else START_NOW
+    now_ns = wall_ns if start in (START_NOW, START_OPEN) else instant_ns(start)
+    for each in settings.instruments:
+        if is_alias(each.symbol) or calendar_for(each.symbol, settings).never_closes:
+            continue
+        ends = expiry_for(each.symbol, settings, _year(now_ns))
+        if ends is not None and ends.ends_ns <= now_ns:
+            alias = alias_of(product_of(each.symbol))
+            found.append(
+                f"instruments: {each.symbol} ended on {ends.trade_date}: its orders are denied (INSTRUMENT_EXPIRED); "
+                f"name a later contract, or {alias} with roll"
+            )
+    return found
+
+
+def _year(now_ns: int) -> int:
+    return datetime.fromtimestamp(now_ns // NS_PER_S, UTC).year
 
 
 def contract_complaints(settings: Settings) -> Iterator[tuple[KeyPath, str]]:

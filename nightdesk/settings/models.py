@@ -17,6 +17,7 @@ from nightdesk.settings.section import Seconds as Seconds
 from nightdesk.settings.section import Secret as Secret
 from nightdesk.settings.section import Section as Section
 from nightdesk.settings.section import Text as Text
+from nightdesk.settings.strategy_session import StrategySession
 from nightdesk.settings.supervision import PlantSupervision, SupervisionTree
 from nightdesk.settings.supervision import Supervision as Supervision
 
@@ -93,6 +94,8 @@ class Strategy(Section):
     """Whether a pause cancels working entries; protective orders always stay."""
     last_will: Literal["keep", "cancel_entries", "flatten"] = "cancel_entries"
     """What becomes of its orders and its position when it is parked."""
+    session: StrategySession = StrategySession()
+    """When it opens no positions, and what becomes of them over breaks."""
     supervision: Supervision = Supervision()
     """How it is restarted."""
 

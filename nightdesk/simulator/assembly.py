@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
+from nightdesk.calendars.load import product_of
 from nightdesk.clocks import Clock
 from nightdesk.errors import ConfigurationError
 from nightdesk.market_clock_file import MarketClockWriter
+from nightdesk.settings.contracts import aliases_of
 from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, ExchangeAccount, ExchangeProduct
 from nightdesk.settings.instants import iso_utc
-from nightdesk.settings.market_time import calendar_for, calendars_of, is_always_open
+from nightdesk.settings.market_time import calendar_for, is_always_open
 from nightdesk.settings.models import Exchange as ExchangeSettings
 from nightdesk.settings.models import Instrument, ReplaySource
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
@@ -22,6 +24,8 @@ from nightdesk.simulator.faults.commands import CommandSocket
 from nightdesk.simulator.faults.plan import Plan
 from nightdesk.simulator.faults.script import Script, script_of
 from nightdesk.simulator.flows.flow import make_flow
+from nightdesk.simulator.flows.synthetic import SyntheticFlow
+from nightdesk.simulator.listing import listed, logged, share_of
 from nightdesk.simulator.model import AccountTerms, Product
 from nightdesk.simulator.plants.bars import BarStore
 from nightdesk.simulator.plants.past import Past
@@ -35,6 +39,7 @@ from nightdesk.simulator.wire.certificates import load_or_create, write_private
 from nightdesk.simulator.wire.server import ExchangeServer
 from nightdesk.simulator.wire.session import User
 from nightdesk.simulator.wire.wire_log import WireLog
+from nightdesk.trading.rolls import is_alias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,6 +69,8 @@ def _users(settings: ExchangeSettings) -> tuple[User, ...]:
 
 def _products(instruments: Sequence[Instrument], settings: ExchangeSettings) -> tuple[Product, ...]:
     terms = {each.symbol: each for each in settings.products}
+    # Terms of an alias are those of each of its contracts.
+    by_alias = {product_of(symbol): each for symbol, each in terms.items() if is_alias(symbol)}
     return tuple(
         Product(
             each.symbol,
@@ -76,7 +83,9 @@ def _products(instruments: Sequence[Instrument], settings: ExchangeSettings) -> 
             price_limit_percent=own.price_limit_percent,
         )
         for each in instruments
-        for own in [terms.get(each.symbol) or ExchangeProduct(symbol=each.symbol)]
+        for own in [
+            terms.get(each.symbol) or by_alias.get(product_of(each.symbol)) or ExchangeProduct(symbol=each.symbol)
+        ]
     )
 
 
@@ -135,9 +144,20 @@ def _start_ns(
     former = Former(market_clock.resumed if market_clock is not None else None, logged_ns)
     calendars = {calendar_for(each.symbol, run.settings) for each in run.settings.instruments}
     start = start_of(_exchange_settings(run).start, calendars, clock.now_ns(), clock.monotonic_s(), former)
-    if start.ns > start.wanted_ns:
+    if start.ns != start.wanted_ns:
         logger.info("exchange_time_continues", market_time=iso_utc(start.ns), start=iso_utc(start.wanted_ns))
     return start.ns
+
+
+def _listed(
+    run: RunConfiguration, clock: Clock, market_clock: MarketClockWriter | None, logger: FilteringBoundLogger
+) -> list[Instrument]:
+    """The contracts to list; which ones an alias means depends on the market time at which the exchange begins."""
+    if not aliases_of(run.settings):
+        return run.settings.instruments
+    former = logged(Path(run.state_dir) / LOG_FILE)
+    now_ns = _start_ns(run, clock, market_clock, former.newest_ns, logger)
+    return listed(run.settings, now_ns, former.symbols)
 
 
 def assemble(
@@ -145,9 +165,10 @@ def assemble(
 ) -> tuple[Exchange, ExchangeLog]:
     """Build the exchange and bring it to the state in which its log left it; its time goes to ``market_clock``."""
     settings = _exchange_settings(run)
-    products = _products(run.settings.instruments, settings)
+    instruments = _listed(run, clock, market_clock, logger)
+    products = _products(instruments, settings)
     users = _users(settings)
-    calendars = calendars_of(run.settings)
+    calendars = {each.symbol: calendar_for(each.symbol, run.settings) for each in instruments}
     venue = Venue(
         products,
         _accounts(users, settings),
@@ -175,12 +196,15 @@ def assemble(
         is_prefix_required=settings.framing == "prefixed",
         start_ns=start_ns,
         quiet_speed=settings.quiet_speed,
+        front_month_days=settings.front_month_days,
         waits_for_clients=settings.speed > 1 and not is_always_open(run.settings),
     )
+    flow_ns = clock.now_ns() if start_ns is None else start_ns
+    flow = make_flow(source, venue, products, flow_ns, share_of(run.settings))
     exchange = Exchange(
         setup,
         venue=venue,
-        flow=make_flow(source, venue, products, clock.now_ns() if start_ns is None else start_ns),
+        flow=flow,
         bars=BarStore(),
         past=_past(settings, products, logger),
         exchange_log=exchange_log,
@@ -190,7 +214,7 @@ def assemble(
         market_clock=market_clock,
     )
     if not is_always_open(run.settings) and any(not each.never_closes for each in calendars.values()):
-        exchange.keep_days(calendars, settings.maintenance)
+        exchange.keep_days(calendars, settings.maintenance, flow if isinstance(flow, SyntheticFlow) else None)
     return exchange, exchange_log
 
 

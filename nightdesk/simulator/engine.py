@@ -73,6 +73,8 @@ class ExchangeSetup(msgspec.Struct, frozen=True):
     """Frames without the four-byte length are rejected; otherwise a connection's first frame decides."""
     start_ns: int | None = None
     """The market time at which the exchange begins; None: with its flow's first step."""
+    front_month_days: int = 0
+    """Days before a contract's last one from which the next one is the front month."""
     quiet_speed: float | None = None
     """A faster speed while all markets are closed."""
     waits_for_clients: bool = False
@@ -81,6 +83,9 @@ class ExchangeSetup(msgspec.Struct, frozen=True):
 
 class Exchange:
     """Everything happens on one event loop; ``publish`` and the handlers never wait."""
+
+    _days: ExchangeDays | None = None
+    """None where markets never close."""
 
     def __init__(
         self,
@@ -121,9 +126,6 @@ class Exchange:
         self.replays = ReplayDesk(records_of_output(setup.history_pause_s), clock, logger)
         self.history_records_max = setup.history_records_max
         self._setup = setup
-        self._flow = flow
-        self._days: ExchangeDays | None = None
-        """None where markets never close."""
         self._log = exchange_log
         self._sessions: set[Session] = set()
         self._sessions_counted = 0
@@ -210,19 +212,17 @@ class Exchange:
                 trade_date = self.venue.dates.date_of(symbol, now_ns)
                 self._apply(self.venue.set_mode(symbol, mode, reason, trade_date, now_ns))
 
-    def keep_days(self, calendars: Mapping[str, SessionCalendar], maintenance: Maintenance | None) -> None:
+    def keep_days(
+        self, calendars: Mapping[str, SessionCalendar], maintenance: Maintenance | None, flow: SyntheticFlow | None
+    ) -> None:
         """Open and close markets by their calendars from now on; before anybody is served.
 
-        What became due while there was no exchange is done and recorded now.
+        What became due while there was no exchange is done and recorded now. ``flow`` rests while markets are closed;
+        None: the exchange's flow is a recording.
         """
-        flow = self._flow if isinstance(self._flow, SyntheticFlow) else None
-        days = self._days = ExchangeDays(
-            self,
-            calendars,
-            flow if flow is not None else NoFlowDays(),
-            maintenance,
-            self.drive.changed if flow is not None else lambda: None,
-        )
+        flow_changed = self.drive.changed if flow is not None else lambda: None
+        days = self._days = ExchangeDays(self, calendars, flow or NoFlowDays(), maintenance, flow_changed)
+        self.catalog.keep_calendars(calendars, self.venue.dates, self._setup.front_month_days)
         for settled in self.venue.day_book.settled.values():
             self.market_feed.settled(settled)
         self._apply(days.begin(self.now_ns()))

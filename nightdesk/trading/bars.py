@@ -20,10 +20,10 @@ def without_breaks(now_ns: int) -> tuple[int, int]:
 class BarBuilder:
     """Builds bars of ``period_s`` seconds of one symbol, aligned to the Unix epoch.
 
-    No bar spans a time without trading: the one in which trading begins is begun by that, and the one in which it stops
-    (a close, a halt) ends with it; ``stretch`` knows when that is. A bar ends with the first trade of a later interval or when ``advance`` is told a time past its end. An interval
-    without trades has no bar. A trade that comes late, after its interval's bar was given out, counts in the next
-    one: each trade is in exactly one bar and no two bars overlap.
+    No bar spans a time without trading: one begins with an opening and one ends with a close or a halt, which
+    ``stretch`` tells. A bar ends with the first trade of a later interval or when ``advance`` is told a time past its
+    end. An interval without trades has no bar. A trade that comes late, after its interval's bar was given out, counts
+    in the next one: each trade is in exactly one bar and no two bars overlap.
     """
 
     __slots__ = (

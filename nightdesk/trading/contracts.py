@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from nightdesk.trading.sessions import SessionCalendar
+from nightdesk.trading.sessions import NS_PER_S, SessionCalendar
 
 MONTHS = {code: number for number, code in enumerate("FGHJKMNQUVXZ", start=1)}
 """The months' letters in the symbols of futures."""
@@ -37,17 +37,10 @@ class Contract(NamedTuple):
 
 
 class Expiry(NamedTuple):
-    """The end of a contract: its last trade date (YYYYMMDD), and when trading ends on it by the clocks of a zone."""
+    """The end of a contract: its last trade date (YYYYMMDD), and when trading ends, in nanoseconds UTC."""
 
     trade_date: int
-    ends: time
-    zone: str
-
-    @property
-    def ends_ns(self) -> int:
-        """When trading ends, nanoseconds since the Unix epoch, UTC."""
-        moment = datetime.combine(date_of(self.trade_date), self.ends, ZoneInfo(self.zone))
-        return int(moment.astimezone(UTC).timestamp()) * 1_000_000_000
+    ends_ns: int
 
 
 class Termination(NamedTuple):
@@ -72,14 +65,18 @@ def parse_contract(symbol: str, near_year: int) -> Contract | None:
 def expiry_of(symbol: str, near_year: int, calendar: SessionCalendar | None = None) -> Expiry | None:
     """When a contract ends; None for symbols without a month and for products without a rule.
 
-    Business days are the trade dates of ``calendar`` where it knows the year, weekdays otherwise.
+    Business days are the trade dates of ``calendar`` where it knows the year, weekdays otherwise. On a day that closes
+    early the contract ends with it.
     """
     contract = parse_contract(symbol, near_year)
     termination = RULES.get(contract.product) if contract is not None else None
     if contract is None or termination is None:
         return None
     last = termination.rule(contract.year, contract.month, _business_days(calendar))
-    return Expiry(int(last.strftime("%Y%m%d")), termination.ends, termination.zone)
+    ends = datetime.combine(last, termination.ends, ZoneInfo(termination.zone)).astimezone(UTC)
+    ends_ns = int(ends.timestamp()) * NS_PER_S
+    closes_ns = _closes_ns(calendar, ends_ns, last)
+    return Expiry(int(last.strftime("%Y%m%d")), ends_ns if closes_ns is None else min(ends_ns, closes_ns))
 
 
 def date_of(trade_date: int) -> date:
@@ -92,6 +89,14 @@ def _business_days(calendar: SessionCalendar | None) -> IsBusinessDay:
         return _is_weekday
     dates, first, last = _trade_dates(calendar)
     return lambda day: day in dates if first <= day <= last else _is_weekday(day)
+
+
+def _closes_ns(calendar: SessionCalendar | None, ends_ns: int, last: date) -> int | None:
+    """The close of the session of a day, at whose usual hours ``ends_ns`` lies; None where the calendar knows none."""
+    if calendar is None or calendar.never_closes or not calendar.covers(ends_ns):
+        return None
+    session = calendar.session_at(ends_ns) or calendar.previous_session(ends_ns)
+    return session.closes_ns if session is not None and date_of(session.trade_date) == last else None
 
 
 @lru_cache(maxsize=32)

@@ -95,6 +95,10 @@ class Ledger:
         self._positions: dict[tuple[StrategyId, str], Position] = {}
         self._markets: dict[str, _Market] = {}
 
+    def learn(self, contract: ContractTerms) -> None:
+        """A further contract; before its first execution, or its money until then is none."""
+        self._contracts[contract.symbol] = contract
+
     def book(
         self, strategy_id: StrategyId, symbol: str, exchange: str, side: Side, quantity: int, price_nanos: int
     ) -> int:

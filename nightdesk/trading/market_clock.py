@@ -61,6 +61,16 @@ class MarketClock:
             self._anchor_s = monotonic_s
         return 0
 
+    def reach(self, now_ns: int, monotonic_s: float) -> None:
+        """Time has come to this though no tick says so: the machine slept, or its wall clock was set.
+
+        Unlike a filling it is a date that ticks are compared with, so that it gives way where they prove it wrong.
+        """
+        if now_ns > self.now_ns(monotonic_s):
+            self._newest_ns = self._floor_ns = self._tick_ns = now_ns
+            self._anchor_s = monotonic_s
+            self._old_ticks = 0
+
     def now_ns(self, monotonic_s: float) -> int:
         """The market's time now."""
         now_ns = self._newest_ns + int((monotonic_s - self._anchor_s) * self._rate * 1e9)

@@ -32,7 +32,7 @@ class Purpose(StrEnum):
 
     STRATEGY = "STRATEGY"
     EXIT = "EXIT"
-    """The one closing order of a flatten."""
+    """The one closing order of a flatten, or an order of a roll."""
     EXTERNAL = "EXTERNAL"
     """Sent by somebody else on our account."""
 

@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from nightdesk.messages import Denial, OrderType, Side, SubmitOrder, TradingState
+from nightdesk.messages import Denial, OrderType, Side, SubmitOrder, TimeInForce, TradingState
+from nightdesk.trading.sessions import MarketPhase
 from nightdesk.trading.units import is_on_tick
 
 CLIENT_ORDER_ID_LENGTH_MAX = 64
+PRICE_MAX = 1e12
+"""No price is beyond it."""
 ORDER_RATE_WINDOW_S = 1.0
 
 
@@ -26,6 +29,28 @@ class TickRules(msgspec.Struct, frozen=True):
 
     exchange: str
     tick_size: float
+
+
+class MarketView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the calendar, the contract's end and the strategy's own rules say at the moment of the order.
+
+    The texts are for people; an empty one says that nothing stands against the order.
+    """
+
+    phase: MarketPhase = MarketPhase.OPEN
+    trading_begins: str = ""
+    """When the market trades next, where it does not."""
+    no_trade: str = ""
+    """Why the strategy opens no position now."""
+    unprotective_buy: int = 0
+    """What the strategy's orders that are not protective may still buy; of use with ``no_trade`` only."""
+    unprotective_sell: int = 0
+    ended: str = ""
+    """Since when the contract is not traded any more."""
+    mismatch: str = ""
+    """How the gateway contradicts what is configured of the contract."""
+    left: str = ""
+    """Why the contract is not, not any more or not yet what an alias means."""
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +77,7 @@ class GateView(msgspec.Struct, frozen=True, kw_only=True):
     open_orders: int
     recent_orders: int
     """Orders and changes sent within the last ``ORDER_RATE_WINDOW_S``."""
+    market: MarketView = MarketView()
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -162,19 +188,70 @@ def _invalid(order: SubmitOrder, view: GateView) -> str | None:
             return f"{order.order_type} order with {name} {value}"
         if value == 0.0:
             return f"{name} 0.0 cannot be told from a missing one on the wire"
-        if value is not None and view.tick_rules is not None and not _is_price(value, view.tick_rules.tick_size):
+        # A NaN or an infinity fails the comparison; spreads and some contracts trade at zero and below.
+        if value is not None and not abs(value) < PRICE_MAX:
+            return f"{name} {value} is no price"
+    return None
+
+
+def _off_tick(order: SubmitOrder, view: GateView) -> str | None:
+    for name, value in (("price", order.price), ("trigger_price", order.trigger_price)):
+        if value is not None and view.tick_rules is not None and not is_on_tick(value, view.tick_rules.tick_size):
             return f"{name} {value} is not a whole number of ticks of {view.tick_rules.tick_size}"
     return None
+
+
+_RESTING_TYPES = frozenset(OrderType) - {OrderType.MARKET}
+_IMMEDIATE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+
+
+def _session_closed(order: SubmitOrder, view: GateView) -> str | None:
+    market = view.market
+    if market.phase is MarketPhase.OPEN:
+        return None
+    begins = f"trading begins {market.trading_begins}"
+    if market.phase is not MarketPhase.PRE_OPEN:
+        return f"the market of {order.symbol} is {_PHASE_WORDS[market.phase]}; {begins}"
+    if order.order_type not in _RESTING_TYPES or order.time_in_force in _IMMEDIATE:
+        what = order.order_type if order.order_type not in _RESTING_TYPES else order.time_in_force
+        return f"the market of {order.symbol} is in pre-open, where a {what} order cannot wait; {begins}"
+    return None
+
+
+_PHASE_WORDS = {MarketPhase.CLOSED: "closed", MarketPhase.HALT: "halted"}
+
+
+def _session_no_trade(order: SubmitOrder, view: GateView) -> str | None:
+    if not view.market.no_trade:
+        return None
+    reducible, _ = _reducible(order, view)
+    pending = view.market.unprotective_buy if order.side is Side.BUY else view.market.unprotective_sell
+    # Of a stop and a target only one fills, and both give way to an exit: each may have the whole position.
+    if order.quantity + (0 if order.protective else pending) <= reducible:
+        return None
+    return f"{view.market.no_trade}; {order.side} {order.quantity} {order.symbol} would not only lower the position"
+
+
+def _expired(order: SubmitOrder, view: GateView) -> str | None:
+    return f"{order.symbol} is not traded any more, since {view.market.ended}" if view.market.ended else None
+
+
+def _mismatch(order: SubmitOrder, view: GateView) -> str | None:
+    return view.market.mismatch or None
+
+
+def _rolled(order: SubmitOrder, view: GateView) -> str | None:
+    if not view.market.left:
+        return None
+    reducible, pending = _reducible(order, view)
+    if order.quantity + (0 if order.protective else pending) <= reducible:
+        return None
+    return f"{view.market.left}; {order.side} {order.quantity} {order.symbol} would not only lower the position"
 
 
 def _is_plain(text: str) -> bool:
     # It is echoed by the broker and looked for in its lists: nothing on the way may change it.
     return text.isascii() and text.isprintable()
-
-
-def _is_price(value: float, tick_size: float) -> bool:
-    # A NaN or an infinity fails the comparison; spreads and some contracts trade at zero and below.
-    return abs(value) < 1e12 and is_on_tick(value, tick_size)
 
 
 def _max_order_quantity(order: SubmitOrder, view: GateView) -> str | None:
@@ -211,13 +288,17 @@ def _order_rate(order: SubmitOrder, view: GateView) -> str | None:
     return f"{view.recent_orders} orders in the last second, max_orders_per_second {view.limits.max_orders_per_second}"
 
 
+def _reducible(order: SubmitOrder, view: GateView) -> tuple[int, int]:
+    """What an order of this side can lower the strategy's position by, and what of that is under way."""
+    if order.side is Side.BUY:
+        return max(0, -view.strategy_position), view.strategy_worst_buy
+    return max(0, view.strategy_position), view.strategy_worst_sell
+
+
 def _reducing(order: SubmitOrder, view: GateView) -> str | None:
     if view.trading_state is not TradingState.REDUCING:
         return None
-    if order.side is Side.BUY:
-        reducible, pending = max(0, -view.strategy_position), view.strategy_worst_buy
-    else:
-        reducible, pending = max(0, view.strategy_position), view.strategy_worst_sell
+    reducible, pending = _reducible(order, view)
     if order.quantity + pending <= reducible:
         return None
     return (
@@ -229,6 +310,10 @@ def _reducing(order: SubmitOrder, view: GateView) -> str | None:
 CHECKS: tuple[_Check, ...] = (
     (Denial.EPOCH_STALE, _stale_epoch),
     (Denial.ORDER_DUPLICATE_ID, _duplicate_id),
+    (Denial.INSTRUMENT_EXPIRED, _expired),
+    (Denial.INSTRUMENT_MISMATCH, _mismatch),
+    # Before the state of the link: in the break it is normal that there is none.
+    (Denial.SESSION_CLOSED, _session_closed),
     (Denial.STATE_DISCONNECTED, _disconnected),
     (Denial.STATE_RECONCILING, _reconciling),
     (Denial.STATE_JOURNAL_FAILED, _journal),
@@ -236,6 +321,9 @@ CHECKS: tuple[_Check, ...] = (
     (Denial.STATE_PAUSED, _paused),
     (Denial.INSTRUMENT_UNKNOWN, _unknown_instrument),
     (Denial.ORDER_INVALID, _invalid),
+    (Denial.PRICE_OFF_TICK, _off_tick),
+    (Denial.SESSION_NO_TRADE, _session_no_trade),
+    (Denial.INSTRUMENT_ROLLED, _rolled),
     (Denial.ORDER_OPERATION_IN_FLIGHT, _flattening),
     (Denial.STATE_REDUCING, _reducing),
     (Denial.RISK_MAX_ORDER_QUANTITY, _max_order_quantity),

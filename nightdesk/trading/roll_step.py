@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-LEG_ORDERS_MAX = 20
+LEG_ORDERS_MAX = 12
 """Orders of one leg, refused and canceled ones included, after which a roll waits for a person."""
 
 

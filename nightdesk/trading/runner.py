@@ -26,13 +26,14 @@ from nightdesk.messages import (
     TradeTick,
     TradingPermissionChanged,
 )
-from nightdesk.trading.agenda import Agenda
+from nightdesk.trading.agenda import NEVER_NS, Agenda
 from nightdesk.trading.due import DueBars, DueTimers
 from nightdesk.trading.gap_watch import GapWatch
 from nightdesk.trading.host_api import InstrumentTerms, Log
 from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.sessions import SessionCalendar
 from nightdesk.trading.strategy import Strategy
+from nightdesk.trading.strategy_contracts import AliasLegs, ContractLeg, RollInfo
 from nightdesk.trading.strategy_sessions import DueSessions
 from nightdesk.trading.strategy_state import BAR_GRACE_NS, Outlet, StrategyState
 
@@ -56,6 +57,7 @@ class StrategyRunner(StrategyState):
         random_text: Callable[[], str],
         log: Log,
         calendars: Mapping[str, SessionCalendar] | None = None,
+        aliases: Mapping[str, AliasLegs] | None = None,
     ) -> None:
         super().__init__(
             name=name,
@@ -65,6 +67,7 @@ class StrategyRunner(StrategyState):
             random_text=random_text,
             log=log,
             calendars=calendars,
+            aliases=aliases,
         )
         self.strategy = strategy
         self.started = False
@@ -78,10 +81,13 @@ class StrategyRunner(StrategyState):
         self._agenda = Agenda(
             (
                 DueBars(self._all_builders, strategy.on_bar, grace_ns),
+                self._contracts,
                 self._sessions,
                 DueTimers(self._timers, strategy.on_timer),
             )
         )
+        self._muted: dict[str, int] = {}
+        """Contracts whose data come although no alias means them yet, or any more: until when nothing is delivered."""
         self._lost: dict[ChildId, float] = {}
         self._on_tick = cast(Callable[[TradeTick | QuoteTick], None] | None, self._overridden("on_tick"))
         self._on_trade = cast(Callable[[TradeTick], None] | None, self._overridden("on_trade"))
@@ -110,6 +116,8 @@ class StrategyRunner(StrategyState):
 
     def on_trade(self, trade: TradeTick) -> None:
         """Take a print on the tape."""
+        if self._muted and trade.ts_event_ns < self._muted.get(trade.symbol, 0):
+            return
         self.trades += 1
         self._on_time(trade.symbol, trade.ts_event_ns)
         for builder in self._builders.get(trade.symbol, ()):
@@ -126,6 +134,8 @@ class StrategyRunner(StrategyState):
 
     def on_quote(self, quote: QuoteTick) -> None:
         """Take a new best bid and offer."""
+        if self._muted and quote.ts_event_ns < self._muted.get(quote.symbol, 0):
+            return
         self.quotes += 1
         self._on_time(quote.symbol, quote.ts_event_ns)
         self._quotes[quote.symbol] = quote
@@ -218,6 +228,46 @@ class StrategyRunner(StrategyState):
         if shift_ns:
             self._shift(shift_ns)
         self._advance(self.now_ns())
+
+    # Contracts.
+
+    def front(self, alias: str) -> str:
+        """The contract that an alias means at the strategy's own time."""
+        return self._contracts.contract(alias)
+
+    def expect(self, alias: str, legs: Sequence[ContractLeg]) -> None:
+        """Which contracts an alias will mean, as it is known now."""
+        for leg in legs:
+            self._instruments.setdefault(leg.terms.symbol, leg.terms)
+            self._positions.add(leg.terms.symbol)
+        self._contracts.expect(alias, legs)
+        self._refresh_due()
+
+    def hold_back(self, symbol: str) -> None:
+        """A contract's data are subscribed to before its alias means it: nothing of it is delivered until then."""
+        self._muted[symbol] = self._contracts.starts_ns(symbol)
+
+    def let_through(self, symbol: str) -> None:
+        """Something is held in a contract after all: its data are needed."""
+        self._muted.pop(symbol, None)
+
+    def holds(self, symbol: str) -> bool:
+        """Whether something of ours is open in a contract."""
+        return bool(self.position(symbol).quantity or self.orders(symbol))
+
+    def _rolled(self, roll: RollInfo) -> None:
+        self._muted.pop(roll.new_symbol, None)
+        if not self.holds(roll.old_symbol):
+            self._muted[roll.old_symbol] = NEVER_NS
+        for builder in self._builders.pop(roll.old_symbol, []):
+            bar = builder.reset()
+            builder.symbol = roll.new_symbol
+            self._builders.setdefault(roll.new_symbol, []).append(builder)
+            if bar is not None:
+                self.strategy.on_bar(bar)
+        self._log.info("contract_changed", alias=roll.alias, old=roll.old_symbol, new=roll.new_symbol)
+        self._outlet.rolled(roll)
+        self.strategy.on_roll(roll)
 
     # Time.
 

@@ -7,7 +7,7 @@ epoch, UTC; trade dates are integers, YYYYMMDD.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import groupby
@@ -114,13 +114,18 @@ class SessionCalendar:
         long_pre_open_s: int | None = None,
         daily_break_max_s: int = DAILY_BREAK_MAX_NS // NS_PER_S,
         zone: str = "UTC",
+        pre_opens: Mapping[int, int] | None = None,
     ) -> None:
-        """Raises ``CalendarError`` where segments are out of order, overlap or are none."""
+        """``pre_opens`` are the segments whose pre-open is not the usual one: opening, then pre-open.
+
+        Raises ``CalendarError`` where segments are out of order, overlap or are none.
+        """
         self.name = name
         self.zone = zone
         self.pre_open_ns = pre_open_s * NS_PER_S
         self.long_pre_open_ns = self.pre_open_ns if long_pre_open_s is None else long_pre_open_s * NS_PER_S
         self.daily_break_max_ns = daily_break_max_s * NS_PER_S
+        self._pre_opens = dict(pre_opens or {})
         self._segments = tuple(segments)
         self._opens = [each.opens_ns for each in self._segments]
         _check(name, self._segments)
@@ -278,6 +283,9 @@ class SessionCalendar:
     def _pre_open_of(self, before: Segment | None, segment: Segment) -> int:
         if before is None:
             return segment.opens_ns - self.pre_open_ns
+        own_ns = self._pre_opens.get(segment.opens_ns)
+        if own_ns is not None:
+            return min(max(own_ns, before.closes_ns), segment.opens_ns)
         is_long = segment.opens_ns - before.closes_ns > self.daily_break_max_ns
         return max(segment.opens_ns - (self.long_pre_open_ns if is_long else self.pre_open_ns), before.closes_ns)
 

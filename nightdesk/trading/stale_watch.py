@@ -44,21 +44,31 @@ class StaleWatch:
         """The symbols that are stale now."""
         return frozenset(symbol for symbol, heard in self._heard.items() if heard.is_stale)
 
-    def look(self, newest_ns: Mapping[str, int], market_ns: int, monotonic_s: float) -> list[Silence]:
+    def look(
+        self, newest_ns: Mapping[str, int], market_ns: int, monotonic_s: float, *, speed: float = 1.0
+    ) -> list[Silence]:
         """``newest_ns`` has every symbol that should be heard of, with the time of its newest tick, 0 before any.
 
-        Returns what has changed. Without a link call ``forget`` instead: a loss is told otherwise.
+        ``speed`` is market time's: a market is silent only as long as this machine's seconds say so as well, whoever
+        sets the wall clock. Returns what has changed. Without a link call ``forget`` instead: a loss is told otherwise.
         """
         if self._stale_after_s is None:
             return []
-        found = [self._look_at(symbol, tick_ns, market_ns, monotonic_s) for symbol, tick_ns in newest_ns.items()]
+        limit_s = self._stale_after_s
+        real_s = max(min(limit_s, STALE_MIN_S), limit_s / speed if speed else 0.0)
+        found = [
+            self._look_at(symbol, tick_ns, market_ns, monotonic_s, (limit_s, real_s))
+            for symbol, tick_ns in newest_ns.items()
+        ]
         return [silence for silence in found if silence is not None]
 
     def forget(self) -> None:
         """Silence counts from the next look on."""
         self._heard.clear()
 
-    def _look_at(self, symbol: str, newest_ns: int, market_ns: int, monotonic_s: float) -> Silence | None:
+    def _look_at(
+        self, symbol: str, newest_ns: int, market_ns: int, monotonic_s: float, limits: tuple[float, float]
+    ) -> Silence | None:
         heard = self._heard.get(symbol)
         if not self._is_open(symbol, market_ns):
             self._heard.pop(symbol, None)
@@ -68,9 +78,12 @@ class StaleWatch:
             if heard is None or not heard.is_stale:
                 return None
             return Silence(symbol, is_stale=False, seconds=(market_ns - heard.market_ns) / NS_PER_S)
-        limit_s = self._stale_after_s or 0.0
+        if market_ns < heard.market_ns:
+            # The clock was set back: silence counts from there, or it would be told too late by as much.
+            heard = self._heard[symbol] = heard._replace(market_ns=market_ns)
+        limit_s, real_s = limits
         silent_s = (market_ns - heard.market_ns) / NS_PER_S
-        if heard.is_stale or silent_s < limit_s or monotonic_s - heard.monotonic_s < min(limit_s, STALE_MIN_S):
+        if heard.is_stale or silent_s < limit_s or monotonic_s - heard.monotonic_s < real_s:
             return None
         self._heard[symbol] = heard._replace(is_stale=True)
         return Silence(symbol, is_stale=True, seconds=silent_s)

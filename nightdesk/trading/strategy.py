@@ -33,6 +33,7 @@ from nightdesk.trading.order_terms import (
     checked_terms,
     inferred_order_type,
 )
+from nightdesk.trading.strategy_contracts import RollInfo
 from nightdesk.trading.strategy_sessions import SessionInfo
 from nightdesk.trading.strategy_view import StrategyView
 
@@ -97,10 +98,13 @@ class Strategy(StrategyView):
         """A timer is due on the market clock."""
 
     def on_session_open(self, session: SessionInfo) -> None:
-        """A session of one of our symbols begins. Of one that was under way at ``on_start`` only ``session()`` tells."""
+        """A session of one of our symbols begins; one that was under way at ``on_start`` only ``session()`` tells."""
 
     def on_session_close(self, session: SessionInfo) -> None:
         """It ended, by the calendar: after its last bars; ``session.break_after`` says what follows."""
+
+    def on_roll(self, roll: RollInfo) -> None:
+        """One of our aliases means another contract from this session on; before ``on_session_open``."""
 
     def on_order_event(self, event: OrderEvent) -> None:
         """Any event of an order, those without a callback of their own included; before the specific callback."""

@@ -15,19 +15,24 @@ class StrategyPositions:
     """Net positions by symbol; ``fill`` and ``report`` return the position when that is news to the strategy."""
 
     def __init__(self, strategy_id: StrategyId, instruments: Mapping[str, InstrumentTerms]) -> None:
+        self._strategy_id = strategy_id
         self._instruments = instruments
-        self._positions = {
-            symbol: PositionReport(
-                strategy_id=strategy_id,
+        self._positions: dict[str, PositionReport] = {}
+        for symbol in instruments:
+            self.add(symbol)
+
+    def add(self, symbol: str) -> None:
+        """A further one of the instruments; flat, until something else is heard."""
+        if symbol not in self._positions:
+            self._positions[symbol] = PositionReport(
+                strategy_id=self._strategy_id,
                 symbol=symbol,
-                exchange=terms.exchange,
+                exchange=self._instruments[symbol].exchange,
                 quantity=0,
                 average_price=0.0,
                 realized_pnl=0.0,
                 unrealized_pnl=0.0,
             )
-            for symbol, terms in instruments.items()
-        }
 
     def get(self, symbol: str) -> PositionReport:
         """The position, flat ones included."""

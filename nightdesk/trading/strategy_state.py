@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from nightdesk.errors import StrategyError
 from nightdesk.messages import Bar, ClientOrderId, OrderEvent, OrderReport, PositionReport, QuoteTick, StrategyId
 from nightdesk.trading.agenda import NEVER_NS, Agenda
@@ -12,6 +14,7 @@ from nightdesk.trading.market_clock import MarketClock
 from nightdesk.trading.order_desk import OrderDesk, OrderOutlet
 from nightdesk.trading.order_ids import ClientOrderIds
 from nightdesk.trading.sessions import AlwaysOpen, MarketPhase, SessionCalendar
+from nightdesk.trading.strategy_contracts import AliasLegs, RollInfo, StrategyContracts, contracts_in
 from nightdesk.trading.strategy_positions import StrategyPositions
 from nightdesk.trading.strategy_sessions import SessionInfo, session_info, stretch_of
 from nightdesk.trading.timers import TimerTable
@@ -32,6 +35,10 @@ class Outlet(OrderOutlet, Protocol):
 
     def request_bars(self, terms: InstrumentTerms, period_s: int, count: int, on_result: HistoryCallback) -> None: ...
 
+    def rolled(self, roll: RollInfo) -> None:
+        """An alias means another contract now; before the strategy hears of it."""
+        ...
+
 
 class StrategyState:
     """One strategy's view of orders and positions, its bars and timers. Implements ``StrategyHost``."""
@@ -46,13 +53,16 @@ class StrategyState:
         random_text: Callable[[], str],
         log: Log,
         calendars: Mapping[str, SessionCalendar] | None = None,
+        aliases: Mapping[str, AliasLegs] | None = None,
     ) -> None:
-        """``calendars`` by symbol; a symbol without one never closes."""
+        """``calendars`` by symbol; a symbol without one never closes. ``aliases`` stand beside the ``instruments``."""
         self.stopped = False
         self._name = name
-        self._instruments = {terms.symbol: terms for terms in instruments}
+        self._contracts = StrategyContracts(aliases or {}, self._rolled)
+        self._symbols = (*(terms.symbol for terms in instruments), *(aliases or {}))
+        self._instruments = {terms.symbol: terms for terms in (*instruments, *contracts_in(aliases or {}))}
         always = AlwaysOpen()
-        self._calendars = {symbol: (calendars or {}).get(symbol, always) for symbol in self._instruments}
+        self._calendars = {symbol: (calendars or {}).get(symbol, always) for symbol in self._symbols}
         self._outlet = outlet
         self._monotonic_s = outlet.monotonic_s
         self._clock = clock
@@ -77,13 +87,17 @@ class StrategyState:
         """Take an event of one of our orders, from the order plant or from our own desk."""
         raise NotImplementedError
 
+    def _rolled(self, roll: RollInfo) -> None:
+        """An alias means another contract."""
+        raise NotImplementedError
+
     @property
     def name(self) -> str:
         return self._name
 
     @property
     def symbols(self) -> Sequence[str]:
-        return tuple(self._instruments)
+        return self._symbols
 
     @property
     def paused(self) -> bool:
@@ -106,16 +120,19 @@ class StrategyState:
         return self._clock.now_ns(self._monotonic_s())
 
     def instrument(self, symbol: str) -> InstrumentTerms:
-        terms = self._instruments.get(symbol)
+        terms = self._instruments.get(self._contracts.contract(symbol))
         if terms is None:
             raise StrategyError(
-                f"{symbol!r} is no symbol of strategy {self._name} (it has {', '.join(self._instruments)}): "
+                f"{symbol!r} is no symbol of strategy {self._name} (it has {', '.join(self._symbols)}): "
                 "add it to the strategy's symbols in the configuration"
             )
         return terms
 
     def submit(self, terms: OrderTerms) -> ClientOrderId:
-        return self.desk.submit(terms, self.instrument(terms.symbol))
+        instrument = self.instrument(terms.symbol)
+        if terms.symbol != instrument.symbol:
+            terms = msgspec.structs.replace(terms, symbol=instrument.symbol)
+        return self.desk.submit(terms, instrument)
 
     def modify(
         self,
@@ -131,36 +148,36 @@ class StrategyState:
         self.desk.cancel(client_order_id)
 
     def cancel_all(self, symbol: str) -> None:
-        self.desk.cancel_all(symbol)
+        self.desk.cancel_all(self._contracts.contract(symbol))
 
     def flatten(self, symbol: str) -> None:
-        self.desk.flatten(symbol, self._instruments[symbol].exchange if symbol else "")
+        self.desk.flatten(self._contracts.contract(symbol), self.instrument(symbol).exchange if symbol else "")
 
     def position(self, symbol: str) -> PositionReport:
-        return self._positions.get(symbol)
+        return self._positions.get(self._contracts.contract(symbol))
 
     def order(self, client_order_id: ClientOrderId) -> OrderReport | None:
         return self.desk.orders.get(client_order_id)
 
     def orders(self, symbol: str | None) -> tuple[OrderReport, ...]:
-        return self.desk.orders.working(symbol)
+        return self.desk.orders.working(None if symbol is None else self._contracts.contract(symbol))
 
     def quote(self, symbol: str) -> QuoteTick | None:
-        return self._quotes.get(symbol)
+        return self._quotes.get(self._contracts.contract(symbol))
 
     def session(self, symbol: str) -> SessionInfo | None:
-        calendar = self._calendars[symbol]
+        calendar = self._calendar(symbol)
         session = calendar.session_at(self.now_ns())
         return None if session is None else session_info(symbol, calendar, session)
 
     def phase(self, symbol: str) -> MarketPhase:
-        return self._calendars[symbol].phase(self.now_ns())
+        return self._calendar(symbol).phase(self.now_ns())
 
     def next_open_ns(self, symbol: str) -> int:
-        return self._calendars[symbol].next_open_ns(self.now_ns())
+        return self._calendar(symbol).next_open_ns(self.now_ns())
 
     def next_close_ns(self, symbol: str) -> int:
-        return self._calendars[symbol].next_close_ns(self.now_ns())
+        return self._calendar(symbol).next_close_ns(self.now_ns())
 
     def history(self, symbol: str, period_s: int, count: int, on_result: HistoryCallback) -> None:
         def deliver(bars: tuple[Bar, ...], error: str) -> None:
@@ -178,10 +195,14 @@ class StrategyState:
         self._refresh_due()
 
     def subscribe_bars(self, symbol: str, period_s: int) -> None:
-        builders = self._builders.setdefault(symbol, [])
+        terms = self.instrument(symbol)
+        builders = self._builders.setdefault(terms.symbol, [])
         if all(builder.period_s != period_s for builder in builders):
-            stretch = stretch_of(self._calendars[symbol])
-            builders.append(BarBuilder(symbol, self.instrument(symbol).exchange, period_s, stretch))
+            stretch = stretch_of(self._calendar(symbol))
+            builders.append(BarBuilder(terms.symbol, terms.exchange, period_s, stretch))
+
+    def _calendar(self, symbol: str) -> SessionCalendar:
+        return self._calendars[self._contracts.configured(symbol)]
 
     def _all_builders(self) -> list[BarBuilder]:
         return [builder for builders in self._builders.values() for builder in builders]

@@ -59,6 +59,10 @@ class StrategyView:
         """Tick size, point value and exchange of one of our symbols."""
         return self._api.instrument(self._symbol(symbol))
 
+    def front(self, symbol: str | None = None) -> str:
+        """The contract that one of our symbols means now; ticks, orders and positions name it."""
+        return self.instrument(symbol).symbol
+
     def round_to_tick(self, price: float, symbol: str | None = None) -> float:
         """The nearest price that the exchange has."""
         return rounded_to_tick(price, self.instrument(symbol).tick_size)

@@ -142,7 +142,7 @@ def configuration(folder: Path) -> RunConfiguration:
         mode="sim",
         instruments=[Instrument(**ES, tick_size=0.25, point_value=50.0, commission=2.0)],
         risk=Risk(max_order_quantity=10, max_position=10, max_open_orders=10, max_orders_per_second=10),
-        exchange=Exchange(source=source),
+        exchange=Exchange(source=source, sessions="always"),
     )
     return RunConfiguration(
         settings=settings, config_file="test.yaml", state_dir=str(folder / "s"), runtime_dir=str(folder / "r")

@@ -27,9 +27,13 @@ INSTRUMENT = {"symbol": "ESZ6", "exchange": "CME", "tick_size": 0.25, "point_val
 
 
 def sim_configuration(folder: Path, **changes: Any) -> dict[str, Any]:
-    """The shipped default job with its folders moved to ``folder``; top-level keys can be replaced."""
+    """The shipped default job with its folders moved to ``folder``, in markets that never close.
+
+    Top-level keys can be replaced.
+    """
     shipped: dict[str, Any] = yaml.safe_load((ROOT / "config" / "sim.yaml").read_text())
     shipped |= {"state_dir": str(folder / "s"), "runtime_dir": str(folder / "r")}
+    shipped["exchange"]["sessions"] = "always"
     return shipped | changes
 
 

@@ -37,7 +37,8 @@ class Recorder(Strategy):
 
     def on_start(self) -> None:
         self._path = Path(self.parameters.path)
-        self._awaits_trade = self._awaits_quote = False
+        self._awaits_trade = False
+        self._awaits_quote = self.session() is not None
         self._has_lasting_order = bool(self.orders())
         self._write("start")
 

@@ -15,7 +15,11 @@ def test_live_configuration_trades_against_an_exchange_in_another_process() -> N
     with short_folder() as folder:
         exchange: dict[str, Any] = yaml.safe_load((ROOT / "config" / "simulator.yaml").read_text())
         exchange |= {"state_dir": str(folder / "x"), "runtime_dir": str(folder / "xr")}
-        exchange["exchange"] |= {"port": 0, "users": [{"user": "${SIM_USER}", "password": "${SIM_PASSWORD}"}]}
+        exchange["exchange"] |= {
+            "sessions": "always",
+            "port": 0,
+            "users": [{"user": "${SIM_USER}", "password": "${SIM_PASSWORD}"}],
+        }
         exchange_file = write_configuration(folder, exchange, "simulator.yaml")
         secret = {"SIM_USER": "trader", "SIM_PASSWORD": password}
         simulator = Process("simulator", "--config", str(exchange_file), "--log-format", "json", env=secret)
@@ -69,7 +73,7 @@ def test_wrong_password_ends_the_system_with_code_three() -> None:
     with short_folder() as folder:
         exchange: dict[str, Any] = yaml.safe_load((ROOT / "config" / "simulator.yaml").read_text())
         exchange |= {"state_dir": str(folder / "x"), "runtime_dir": str(folder / "xr")}
-        exchange["exchange"] |= {"port": 0}
+        exchange["exchange"] |= {"sessions": "always", "port": 0}
         simulator = Process(
             "simulator",
             "--config",

@@ -12,13 +12,16 @@ from tests.chaos.trading import in_service
 from tests.e2e.agreement import differences
 from tests.e2e.harness import System, running, short_folder, sim_configuration, write_configuration
 from tests.e2e.week_books import (
-    alerts,
+    QUOTE,
+    TRADE,
     differences_at,
     dump,
     links_at_exchange,
     ticks_outside,
     troubled_lines,
+    uncalled_for,
     unfinished_day_orders,
+    working_day_orders,
 )
 from tests.e2e.weeks import (
     MAINTENANCE,
@@ -29,8 +32,9 @@ from tests.e2e.weeks import (
     differences_from_list,
     differences_of_links,
     documented,
+    order_times,
     recorded,
-    sessions_of,
+    trading_times,
 )
 from tests.support import wait_until
 
@@ -40,7 +44,7 @@ LATE_S = 4.0
 SETTLED_NS = 60 * NS
 """Of market time after a close: what the close ends has ended."""
 
-ALERTS = {"execution_fill"}
+ALERTS = frozenset({"execution_fill"})
 """What a week without trouble tells: what the strategies have traded, and nothing else."""
 
 
@@ -56,12 +60,26 @@ class Week(NamedTuple):
     ticks_per_s: float
     reopen_s: int
     """Market seconds after the last line at which the run ends."""
+    alerts: frozenset[str] = ALERTS
+    roll: dict[str, Any] | None = None
+    """Trade the alias ES.front, which rolls like this, instead of one contract."""
 
 
 DAY = Week("day", "2026-11-24T15:30:00-06:00", 400, 400, 60, 1.0, 900)
 WEEKS = (
     Week("holiday", "2026-11-22T16:55:00-06:00", 1000, 1000, 600, 0.3, 600),
     Week("clocks", "2026-10-30T14:00:00-05:00", 1000, 10_000, 600, 0.3, 600),
+    Week(
+        "roll",
+        "2026-12-06T16:55:00-06:00",
+        1000,
+        10_000,
+        600,
+        0.3,
+        600,
+        ALERTS | {"position_rolled", "roll_done", "INSTRUMENT_ROLLED"},
+        {"rule": "date", "days_before_expiry": 8, "position": "roll"},
+    ),
 )
 
 
@@ -75,19 +93,30 @@ def week_configuration(folder: Path, week: Week) -> dict[str, Any]:
     }
     for strategy in job["strategies"]:
         strategy["parameters"] = pace[strategy["name"]]
+    symbol = "ESZ6"
+    if week.roll is not None:
+        symbol = "ES.front"
+        job["instruments"][0] |= {"symbol": symbol, "roll": week.roll}
+        for strategy in job["strategies"]:
+            strategy["symbols"] = [symbol]
     job["strategies"].append(
         {
             "name": "recorder",
             "class": "recorder:Recorder",
             "path": str(folder),
-            "symbols": ["ESZ6"],
+            "symbols": [symbol],
             "parameters": {"path": str(folder / "seen.jsonl")},
         }
     )
     # Everything is looked at afterwards: none may be left out because there were many in one minute of ours.
     for channel in job["alerts"]:
         channel["rate_per_minute"] = 6000
-    job["exchange"] |= {"start": week.start, "speed": week.speed, "quiet_speed": week.quiet_speed}
+    job["exchange"] |= {
+        "sessions": "calendar",
+        "start": week.start,
+        "speed": week.speed,
+        "quiet_speed": week.quiet_speed,
+    }
     job["exchange"]["source"]["ticks_per_second"] = week.ticks_per_s
     return job
 
@@ -134,30 +163,29 @@ def check(week: Week, system: System, folder: Path, lines: list[Line]) -> None:
     found += differences_of_links(lines, seen)
     for close_ns in closes:
         found += differences_at(state_dir, close_ns, close_ns + SETTLED_NS)
+        found += [] if working_day_orders(state_dir, close_ns - 1) else ["no DAY order that a close could have ended"]
     found += [f"the journal's DAY order has not ended: {each}" for each in unfinished_day_orders(state_dir, closes[-1])]
-    ticks, outside = ticks_outside(state_dir, sessions_of(lines))
-    found += [f"{len(outside)} of {ticks} ticks outside of sessions, the first at {outside[0]}"] if outside else []
-    found += ["no ticks"] if not ticks else []
-    told = alerts(system)
-    found += [f"alert {name}, {count} times" for name, count in told.items() if name not in ALERTS]
+    ticks, outside = ticks_outside(state_dir, trading_times(lines), order_times(lines))
+    found += [f"{len(outside)} ticks outside of sessions, the first at {outside[0]}"] if outside else []
+    found += [] if ticks[TRADE] and ticks[QUOTE] else [f"ticks: {ticks}"]
+    found += [f"alert: {line}" for line in uncalled_for(system, week.alerts)]
     found += [f"log line of a trouble: {line}" for line in troubled_lines(system)]
     found += [f"restarted: {line['child_id']}" for line in system.events("child_restarted")]
     found += _links_wrong(system, sum(each.what == MAINTENANCE for each in lines))
     assert not found, "\n".join(found) + "\n" + dump([each for each in seen if each.what != "order"])
-    assert told["execution_fill"] > 0
+    assert system.events("alert", alert_event="execution_fill")
 
 
 def _links_wrong(system: System, maintenances: int) -> list[str]:
     """Reconnects are those that the exchange forced: the plants' log lines against the wire's record."""
     found = []
-    for plant, endings in links_at_exchange(system.state_dir).items():
-        forced = [each for each in endings if each == "maintenance"]
+    for plant, (sessions, forced) in links_at_exchange(system.state_dir).items():
         lost = system.events("connection_lost", plant=plant)
         logins = system.events("plant_logged_in", plant=plant)
-        if not len(forced) == len(lost) == len(logins) - 1 == len(endings) - 1 == maintenances:
+        if not forced == len(lost) == len(logins) - 1 == sessions - 1 == maintenances:
             found.append(
-                f"{plant}: {maintenances} maintenances, {endings} by the wire log, {len(lost)} losses and "
-                f"{len(logins)} logins by ours"
+                f"{plant}: {maintenances} maintenances; by the wire {sessions} logins, {forced} ended by force; by our "
+                f"log {len(logins)} logins, {len(lost)} losses"
             )
         found += [f"{plant}: a loss that was not expected: {line}" for line in lost if not line["scheduled"]]
     return found
@@ -172,6 +200,6 @@ def test_a_day_passes_through_the_break_as_the_page_says() -> None:
 @pytest.mark.chaos
 @pytest.mark.parametrize("week", WEEKS, ids=lambda week: week.name)
 def test_a_week_passes_as_the_page_says(week: Week) -> None:
-    """A week with a holiday and an early close, one in which the clocks change: some seven minutes each."""
+    """One with a holiday and an early close, one in which the clocks change, one with a roll: seven minutes each."""
     with lived(week) as (system, folder, lines):
         check(week, system, folder, lines)

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from tests.e2e.harness import System
 
 NS = 1_000_000_000
 USEC_NS = 1_000
-TRADE = 150
+TRADE, QUOTE = 150, 151
+FORCED_LOGOUT = 77
+CROSSED = timedelta(seconds=1)
+"""Of this machine's time: an order that was decided on before a close may come to the gate so late."""
 PLANT_NUMBERS = {"ticker": 1, "order": 2, "history": 3, "pnl": 4}
 """The wire's numbers of the plants."""
-
-MAINTENANCE_REASON = "maintenance"
 
 
 def fills_at_exchange(state_dir: Path, until_ns: int) -> Counter[tuple[str, str, int, float]]:
@@ -78,25 +80,50 @@ def tick_times(state_dir: Path) -> Iterator[tuple[int, int]]:
                 yield record.template_id, message.ssboe * NS + message.usecs * USEC_NS
 
 
-def ticks_outside(state_dir: Path, sessions: list[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
-    """How many ticks were sent, and those at times at which nothing trades."""
-    times = list(tick_times(state_dir))
-    outside = [each for each in times if not any(opens <= each[1] <= closes for opens, closes in sessions)]
-    return len(times), outside
+def ticks_outside(
+    state_dir: Path, trading: list[tuple[int, int]], orders: list[tuple[int, int]]
+) -> tuple[Counter[int], list[tuple[int, int]]]:
+    """How many trades and quotes were sent, and those at times at which there can be none."""
+    counts: Counter[int] = Counter()
+    outside = []
+    for template, ts_ns in tick_times(state_dir):
+        counts[template] += 1
+        if not any(begins <= ts_ns <= ends for begins, ends in (trading if template == TRADE else orders)):
+            outside.append((template, ts_ns))
+    return counts, outside
 
 
-def links_at_exchange(state_dir: Path) -> dict[str, list[str]]:
-    """Of each plant: how its connections ended, in order, by the wire log; the last one has not ended."""
-    connections = WireLogReader(state_dir).connections().values()
-    return {
-        plant: [each.reason for each in connections if each.user and each.plant == number]
-        for plant, number in PLANT_NUMBERS.items()
-    }
+def links_at_exchange(state_dir: Path) -> dict[str, tuple[int, int]]:
+    """Of each plant, by the wire log: logins, and how many of them the exchange ended by a forced logout."""
+    reader = WireLogReader(state_dir)
+    forced = {number for record in reader.sent(FORCED_LOGOUT) for number in record.connections}
+    found = {}
+    for plant, number in PLANT_NUMBERS.items():
+        own = [each.number for each in reader.connections().values() if each.user and each.plant == number]
+        found[plant] = (len(own), len(forced.intersection(own)))
+    return found
 
 
-def alerts(system: System) -> Counter[str]:
-    """The names of all alerts."""
-    return Counter(line["alert_event"] for line in system.events("alert"))
+def uncalled_for(system: System, expected: Set[str]) -> list[dict[str, Any]]:
+    """Alerts beyond those that are expected: names, or the codes of denials.
+
+    An order that crossed with the close is denied, and rightly told: it was on its way when trading ended.
+    """
+    ends = [_time(each) for each in system.events("exchange_market_mode") if each["mode"] in ("Closed", "Halted")]
+
+    def crossed(line: dict[str, Any]) -> bool:
+        is_denial = line["alert_event"] == "order_denied" and line["fields"].get("code") == "SESSION_CLOSED"
+        return is_denial and any(timedelta() <= _time(line) - end <= CROSSED for end in ends)
+
+    return [
+        line
+        for line in system.events("alert")
+        if not expected & {line["alert_event"], line["fields"].get("code")} and not crossed(line)
+    ]
+
+
+def _time(line: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["timestamp"])
 
 
 def troubled_lines(system: System) -> list[dict[str, Any]]:

@@ -14,10 +14,13 @@ from tests.support import wait_until
 PAGE = ROOT / "docs" / "market-time.md"
 NS = 1_000_000_000
 
-LINKS = ("plants/history", "plants/order", "plants/ticker")
-"""What a strategy hears of; the fourth link, the P&L plant's, is none of its own."""
+LINKS = ("plants/order", "plants/ticker")
+"""What a strategy hears of."""
 
 MAINTENANCE = "links end and return"
+PRE_OPEN = "orders are taken"
+_UNHEARD = (MAINTENANCE, PRE_OPEN, "trading")
+"""How lines begin that are no callbacks."""
 
 
 class Line(NamedTuple):
@@ -51,20 +54,28 @@ def _line(text: str) -> Line:
     return Line(int(moment.timestamp()) * NS, what.strip())
 
 
-def sessions_of(lines: list[Line]) -> list[tuple[int, int]]:
-    """When trading begins and ends, from a list; the week may begin inside of a session."""
+def sessions_of(lines: list[Line], *beginnings: str) -> list[tuple[int, int]]:
+    """From when until when something is the case, from a list; the week may begin inside of a session."""
     found: list[tuple[int, int]] = []
     begins_ns: int | None = 0
     for each in lines:
-        if each.what.startswith(("session opens", "trading resumes")):
+        if each.what.startswith(beginnings) and begins_ns is None:
             begins_ns = each.ts_ns
         elif each.what.startswith(("session closes", "trading halts")):
             assert begins_ns is not None, each
             found.append((begins_ns, each.ts_ns))
             begins_ns = None
-    if begins_ns is not None:
-        found.append((begins_ns, 1 << 62))
-    return found
+    return found if begins_ns is None else [*found, (begins_ns, 1 << 62)]
+
+
+def trading_times(lines: list[Line]) -> list[tuple[int, int]]:
+    """When trades may be."""
+    return sessions_of(lines, "session opens", "trading resumes")
+
+
+def order_times(lines: list[Line]) -> list[tuple[int, int]]:
+    """When quotes may be: with the pre-open."""
+    return sessions_of(lines, PRE_OPEN, "session opens", "trading resumes")
 
 
 def closes_of(lines: list[Line]) -> list[int]:
@@ -96,7 +107,7 @@ def in_words(seen: list[Seen]) -> list[Line]:
 
 def differences_from_list(lines: list[Line], seen: list[Seen], late_ns: int) -> list[str]:
     """What was told otherwise than the list has it: another order, too early, or more than ``late_ns`` too late."""
-    expected = [each for each in lines if each.what != MAINTENANCE and not each.what.startswith("trading")]
+    expected = [each for each in lines if not each.what.startswith(_UNHEARD)]
     told = in_words(seen)
     found = [
         f"line {number}: {ours.what if ours else 'nothing'} instead of {theirs.what if theirs else 'nothing'}"

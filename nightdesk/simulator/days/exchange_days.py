@@ -13,7 +13,7 @@ from nightdesk.settings.instants import iso_utc
 from nightdesk.simulator.days.agenda import DayKind, Due, agenda
 from nightdesk.simulator.days.flow_days import FlowDays
 from nightdesk.simulator.days.maintenance import Window, windows
-from nightdesk.simulator.model import VenueEvent
+from nightdesk.simulator.model import OrderEventKind, OrderHappened, VenueEvent
 from nightdesk.simulator.venue.days import CLOSED
 from nightdesk.simulator.venue.market import PHASES, Phase
 from nightdesk.trading.contracts import expiry_of
@@ -98,6 +98,14 @@ class ExchangeDays:
             self.is_down = first is not None and first.from_ns <= now_ns
         self._agenda = agenda(MarketSchedule(self._calendars), self._ends, down, now_ns)
         self._due = next(self._agenda, None)
+        ended = [each for each in events if isinstance(each, OrderHappened) and each.kind is OrderEventKind.COMPLETED]
+        self._exchange.logger.info(
+            "exchange_days_begin",
+            modes=dict(self._modes),
+            is_down=self.is_down,
+            orders_ended=len(ended),
+            market_time=iso_utc(now_ns),
+        )
         return events
 
     def step(self) -> Sequence[VenueEvent]:

@@ -103,10 +103,11 @@ class MarketDrive:
         """The timetable's next event or the flow's next step is another one than before: ask both again.
 
         A flow that is used like this must bear being asked for its next step again without the last answer's step
-        having been called.
+        having been called. A tape is not asked: its next row is what it is.
         """
         now_ns = self.now_ns()
-        self._pending = self._flow.next()
+        if not self._ends_with_flow:
+            self._pending = self._flow.next()
         self._refresh(now_ns)
         self._publish()
         self._woken.set()
@@ -145,12 +146,17 @@ class MarketDrive:
             await asyncio.sleep(0)
 
     async def _run_in_time(self) -> None:
-        # A closed market waits for nobody: it may be the exchange itself that keeps its clients out.
-        if self._starts_when_wanted and not self._timetable.is_quiet:
-            await self._listeners()
-        self._anchor = (self.now_ns(), self._clock.monotonic_s())
-        self._publish()
+        is_begun = not self._starts_when_wanted
         while not self._is_over():
+            # A closed market waits for nobody: it may be the exchange itself that keeps its clients out.
+            if not is_begun and not self._timetable.is_quiet:
+                is_begun = True
+                self._last_ns, self._anchor = self.now_ns(), None
+                self._publish()
+                await self._listeners()
+            if self._anchor is None:
+                self._anchor = (self.now_ns(), self._clock.monotonic_s())
+                self._publish()
             await self._wait(self._seconds_until(self._due_ns()))
             self._take_steps(lambda due_ns: self._seconds_until(due_ns) <= SLEEP_MIN_S)
             self._publish()

@@ -1,6 +1,6 @@
 """What moves the market: a source of steps in market time, synthetic or recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nightdesk.settings.models import ReplaySource, SyntheticSource
@@ -21,12 +21,20 @@ class Flow(Protocol):
         ...
 
 
-def make_flow(source: SyntheticSource | ReplaySource, venue: Venue, products: Sequence[Product], start_ns: int) -> Flow:
+def make_flow(
+    source: SyntheticSource | ReplaySource,
+    venue: Venue,
+    products: Sequence[Product],
+    start_ns: int,
+    share: Callable[[str, int], float] | None = None,
+) -> Flow:
     """The flow that a configuration names; ``start_ns`` is the market time at which a synthetic one begins.
+
+    ``share`` divides a synthetic one's ticks between the products; without it all have the same.
 
     Call it after ``rebuild`` so that a synthetic market goes on from the log's last prices.
     Raises ``ConfigurationError`` for a tape that cannot be played.
     """
     if isinstance(source, SyntheticSource):
-        return SyntheticFlow(source, venue, products, start_ns)
+        return SyntheticFlow(source, venue, products, start_ns, share=share)
     return ReplayFlow(source, venue)

@@ -6,7 +6,7 @@ stretched so that the configured rate of events comes out. Of one seed, the same
 
 import heapq
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.settings.models import SyntheticSource
@@ -42,13 +42,25 @@ class SyntheticFlow:
         products: Sequence[Product],
         start_ns: int,
         calibration: Calibration = CALIBRATED,
+        share: Callable[[str, int], float] | None = None,
     ) -> None:
-        """Starts each product at the price the log remembers, else at ``start_price``."""
-        rate = source.ticks_per_second / len(products)
+        """Starts each product at the price the log remembers, else at ``start_price``.
+
+        ``share`` is a contract's part of the ticks, asked at each opening; without it all have the same.
+        """
         self._start_ns = start_ns
+        self._ticks_per_s = source.ticks_per_second
+        self._even_rate = source.ticks_per_second / len(products)
+        self._share = share
         self._products = [
             _ProductFlow(
-                venue, product, source, calibration, rate, random.Random(source.seed * 1_000 + number), start_ns
+                venue,
+                product,
+                source,
+                calibration,
+                self._rate(product.symbol, start_ns),
+                random.Random(source.seed * 1_000 + number),
+                start_ns,
             )
             for number, product in enumerate(products)
         ]
@@ -69,7 +81,8 @@ class SyntheticFlow:
 
     def begin(self, symbol: str, phase: Phase) -> None:
         """The phase in which the exchange starts; before the first step."""
-        self._products[self._numbers[symbol]].begin(phase)
+        is_traded = self._rate(symbol, self._start_ns) > 0
+        self._products[self._numbers[symbol]].begin(phase if is_traded else Phase.CLOSED)
 
     def queue(self, symbol: str, now_ns: int) -> None:
         """Orders are taken for an opening."""
@@ -92,9 +105,14 @@ class SyntheticFlow:
 
     def _wake(self, symbol: str, phase: Phase, now_ns: int) -> None:
         self.sleep(symbol, now_ns)
-        number = self._numbers[symbol]
-        self._products[number].change(phase, now_ns)
-        heapq.heappush(self._due, (now_ns, number))
+        number, rate = self._numbers[symbol], self._rate(symbol, now_ns)
+        if rate > 0:
+            self._products[number].trade_at(rate)
+            self._products[number].change(phase, now_ns)
+            heapq.heappush(self._due, (now_ns, number))
+
+    def _rate(self, symbol: str, now_ns: int) -> float:
+        return self._even_rate if self._share is None else self._ticks_per_s * self._share(symbol, now_ns)
 
     def _seed(self) -> list[VenueEvent]:
         self._is_seeded = True
@@ -143,8 +161,8 @@ class _ProductFlow:
                 f"at least {START_TICKS_MIN} ticks of {product.tick_size:g} are needed"
             )
         self._crowd = Crowd(self._engine, start, rng, calibration)
-        self._ticks_per_ns = ticks_per_s / _SECOND_NS
-        self._stretched_second_ns = calibration.published_per_s / ticks_per_s * _SECOND_NS
+        self._calibration = calibration
+        self._ticks_per_s = self._ticks_per_ns = self._stretched_second_ns = 0.0
         self._published = 0
         self.phase = Phase.TRADES
         self._trading_ns = 0
@@ -152,6 +170,19 @@ class _ProductFlow:
         self._since_ns: int | None = start_ns
         self._is_deserted = False
         """Nobody has been there since the market closed."""
+        if ticks_per_s > 0:
+            self.trade_at(ticks_per_s)
+        else:
+            self.begin(Phase.CLOSED)
+
+    def trade_at(self, ticks_per_s: float) -> None:
+        """The mean number of published events; another one counts from now on."""
+        if ticks_per_s == self._ticks_per_s:
+            return
+        self._ticks_per_s = ticks_per_s
+        self._ticks_per_ns = ticks_per_s / _SECOND_NS
+        self._stretched_second_ns = self._calibration.published_per_s / ticks_per_s * _SECOND_NS
+        self._published = self._trading_ns = 0
 
     def begin(self, phase: Phase) -> None:
         """The phase at the start."""

@@ -1,7 +1,7 @@
 """Who is told when the front month of a product becomes another contract."""
 
 from nightdesk.simulator.plants.market_frames import front_month_frame
-from nightdesk.simulator.plants.reference import Catalog, front_month_name, utc_date
+from nightdesk.simulator.plants.reference import Catalog, front_month_name
 from nightdesk.simulator.wire.session import Session
 
 
@@ -29,7 +29,7 @@ class FrontMonths:
     def roll(self, now_ns: int) -> None:
         """Look whether a front month has become another contract; its followers are told once."""
         for (root, exchange), (symbol, sessions) in list(self._followed.items()):
-            product = self._catalog.front_month(root, exchange, utc_date(now_ns))
+            product = self._catalog.front_month(root, exchange, now_ns)
             if product is not None and product.symbol != symbol:
                 self._followed[root, exchange] = (product.symbol, sessions)
                 frame = front_month_frame(root, exchange, front_month_name(root, product), product)

@@ -12,6 +12,8 @@ from nightdesk.simulator.wire.order_words import stamp
 from nightdesk.simulator.wire.session import BAD_INPUT, FCM_ID, IB_ID, NO_DATA, OK, Session
 
 SECONDS_PER_DAY = 86_400
+DATE_BEGINS_BEFORE_DAYS = 7
+"""No trade date begins more days before its own."""
 RECORDS_MAX = 10_000
 """Fills in one answer; a request that asks for more is refused."""
 
@@ -27,29 +29,39 @@ def replay_executions(session: Session, request: Any) -> None:
 
 
 def fill_history(session: Session, request: Any) -> None:
-    """3512 → one 3513 per fill, oldest first, then a bare one; ``trade_date`` indices are UTC days as YYYYMMDD."""
+    """3512 → one 3513 per fill, oldest first, then a bare one; ``trade_date`` indices are YYYYMMDD."""
     require_account(session, request)
     require(request, "start_index", "finish_index")
-    start_s, finish_s = _span_of(request)
+    start_s, finish_s, dates = _span_of(request)
     count_max = RECORDS_MAX
     if request.HasField("max_record_count"):
         count_max = request.max_record_count
         if not 1 <= count_max <= RECORDS_MAX:
             raise RequestRefusal(REFUSED, f"max_record_count is between 1 and {RECORDS_MAX}")
-    found = session.exchange.venue.executions(request.account_id, start_s, finish_s)[:count_max]
+    venue = session.exchange.venue
+    found = [
+        each
+        for each in venue.executions(request.account_id, start_s, finish_s)
+        if dates is None or dates[0] <= venue.dates.date_of(each[0].terms.symbol, each[1].ts_ns) <= dates[1]
+    ][:count_max]
     for order, execution in found:
         _fill(session, request, order, execution)
     session.done(3513, request, OK if found else NO_DATA)
 
 
-def _span_of(request: Any) -> tuple[int, int]:
-    """The first and the last unix second that the request asks for."""
+def _span_of(request: Any) -> tuple[int, int, tuple[str, str] | None]:
+    """The first and the last unix second that the request asks for, and its first and last trade date if it has them.
+
+    A trade date may begin days before its own, behind a weekend or a holiday.
+    """
     if request.index_format in ("", "ssboe"):
-        return request.start_index, request.finish_index
+        return request.start_index, request.finish_index, None
     first, last = day_of_index(request.start_index), day_of_index(request.finish_index)
     if request.index_format != "trade_date" or first is None or last is None:
         raise RequestRefusal(*BAD_INPUT)
-    return start_of_day_s(first), start_of_day_s(last) + SECONDS_PER_DAY - 1
+    start_s = start_of_day_s(first) - DATE_BEGINS_BEFORE_DAYS * SECONDS_PER_DAY
+    finish_s = start_of_day_s(last) + 2 * SECONDS_PER_DAY - 1
+    return start_s, finish_s, (first.strftime("%Y%m%d"), last.strftime("%Y%m%d"))
 
 
 def _fill(session: Session, request: Any, order: OrderState, execution: Execution) -> None:

@@ -7,7 +7,6 @@ from nightdesk.simulator.model import OrderState
 from nightdesk.simulator.plants.reference import day_of_index
 from nightdesk.simulator.plants.requests import RequestRefusal, require, require_account
 from nightdesk.simulator.wire.framing import OutgoingFrame
-from nightdesk.simulator.wire.order_frames import time_and_date
 from nightdesk.simulator.wire.order_images import images_of, snapshot
 from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, OK, Session
 
@@ -63,8 +62,9 @@ def order_detail(session: Session, request: Any) -> None:
 
 
 def _send_history(session: Session, request: Any, response_id: int, date: str | None) -> None:
-    happened = session.exchange.venue.order_history(request.account_id, request.basket_id)
-    found = [each for each in happened if date in (None, time_and_date(each.ts_ns)[1])]
+    venue = session.exchange.venue
+    happened = venue.order_history(request.account_id, request.basket_id)
+    found = [each for each in happened if date in (None, venue.dates.date_of(each.order.terms.symbol, each.ts_ns))]
     for each in found:
         for payload in images_of(each):
             session.send(OutgoingFrame(payload))

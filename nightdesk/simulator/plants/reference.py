@@ -1,14 +1,16 @@
 """What the exchange knows about its contracts: roots, front months, expirations, reference data."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 
 from nightdesk.simulator.model import Product
+from nightdesk.simulator.venue.trade_dates import ALWAYS_OPEN, TradeDates
+from nightdesk.trading.contracts import date_of, expiry_of
+from nightdesk.trading.sessions import SessionCalendar
 
 _CONTRACT = re.compile(r"^([A-Z0-9]+?)([FGHJKMNQUVXZ])(\d{1,2})$")
-_MONTHS = {code: number for number, code in enumerate("FGHJKMNQUVXZ", start=1)}
-_FRIDAY = 4
 NS_PER_S = 1_000_000_000
 _INDEX_FUTURES = {
     "ES": "E-Mini S&P 500",
@@ -20,7 +22,7 @@ _INDEX_FUTURES = {
     "RTY": "E-Mini Russell 2000",
     "M2K": "Micro E-Mini Russell 2000",
 }
-"""Futures that end on the third Friday of their month; of other products the settings do not tell the day."""
+"""The stock index futures that are known by name."""
 
 
 def root_of(symbol: str) -> str:
@@ -54,21 +56,14 @@ def is_index_future(symbol: str) -> bool:
     return root_of(symbol) in _INDEX_FUTURES
 
 
-def expiration_of(symbol: str, today: date) -> str | None:
-    """The last day as YYYYMMDD where it follows from the symbol; a one-digit year is the one nearest to ``today``."""
-    code, month, year = contract_of(symbol, today)
-    if not month or code not in _INDEX_FUTURES:
-        return None
-    first = date(year, _MONTHS[month], 1)
-    third_friday = first + timedelta(days=(_FRIDAY - first.weekday()) % 7 + 14)
-    return third_friday.strftime("%Y%m%d")
-
-
 class Catalog:
     """The listed contracts, found by symbol or by root."""
 
     def __init__(self, products: Sequence[Product]) -> None:
         self._by_symbol = {product.symbol: product for product in products}
+        self._calendars: dict[str, SessionCalendar] = {}
+        self._dates = ALWAYS_OPEN
+        self._front_month_days = 0
 
     @property
     def products(self) -> list[Product]:
@@ -85,21 +80,39 @@ class Catalog:
         product = self._by_symbol.get(symbol)
         return product if product is not None and product.exchange == exchange else None
 
-    def front_month(self, root: str, exchange: str, today: str = "") -> Product | None:
-        """The contract of a root that expires next after ``today`` (YYYYMMDD).
+    def keep_calendars(
+        self, calendars: Mapping[str, SessionCalendar], dates: TradeDates, front_month_days: int
+    ) -> None:
+        """Days are trade dates from now on, and a front month ends ``front_month_days`` before its contract does."""
+        self._calendars, self._dates, self._front_month_days = dict(calendars), dates, front_month_days
 
-        The first configured one where that is not known: without ``today``, or of roots whose expirations are not
-        known or have all passed.
+    def last_day(self, symbol: str, now_ns: int) -> date | None:
+        """The last trading day of a contract, where the product has a known rule."""
+        expiry = expiry_of(symbol, _year_of(now_ns), self._calendars.get(symbol))
+        return date_of(expiry.trade_date) if expiry is not None else None
+
+    def expiration(self, symbol: str, now_ns: int) -> str | None:
+        """The same as YYYYMMDD."""
+        last_day = self.last_day(symbol, now_ns)
+        return last_day.strftime("%Y%m%d") if last_day is not None else None
+
+    def front_month(self, root: str, exchange: str, now_ns: int) -> Product | None:
+        """The contract of a root that ends next, without those that are about to; the last one left stays.
+
+        The first configured one of roots whose last days are not known or have all passed.
         """
         contracts = self.contracts(root, exchange)
-        if not contracts:
-            return None
-        day = day_of_index(int(today)) if today else None
-        if day is None:
-            return contracts[0]
-        dated = [(expiration_of(product.symbol, day) or "", product) for product in contracts]
-        ahead = sorted((each for each in dated if each[0] >= today), key=lambda each: each[0])
-        return ahead[0][1] if ahead else contracts[0]
+        ahead: list[tuple[date, date, Product]] = []
+        for product in contracts:
+            last_day = self.last_day(product.symbol, now_ns)
+            today = _date(self._dates.date_of(product.symbol, now_ns))
+            if last_day is not None and last_day >= today:
+                ahead.append((last_day, today, product))
+        ahead.sort(key=itemgetter(0))
+        for last_day, today, product in ahead:
+            if not self._front_month_days or today < last_day - timedelta(days=self._front_month_days):
+                return product
+        return ahead[-1][2] if ahead else contracts[0] if contracts else None
 
     def contracts(self, root: str, exchange: str) -> list[Product]:
         """All contracts of a root on an exchange, in their order."""
@@ -109,6 +122,14 @@ class Catalog:
 def front_month_name(root: str, product: Product) -> str:
     """What a front month is called, after a captured frame."""
     return f"Front Month for {root} - {product.symbol}.{product.exchange}"
+
+
+def _year_of(now_ns: int) -> int:
+    return datetime.fromtimestamp(now_ns // NS_PER_S, UTC).year
+
+
+def _date(yyyymmdd: str) -> date:
+    return date_of(int(yyyymmdd))
 
 
 def utc_date(ts_ns: int) -> str:

@@ -1,11 +1,10 @@
 """Finding contracts: by text, by product, by underlying; tick-size tables, auxiliary data, exchange permissions."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
 from typing import Any
 
 from nightdesk.simulator.model import Product
-from nightdesk.simulator.plants.reference import NS_PER_S, expiration_of, is_index_future, name_of, root_of
+from nightdesk.simulator.plants.reference import is_index_future, name_of, root_of
 from nightdesk.simulator.wire.definitions import BITS
 from nightdesk.simulator.wire.session import BAD_INPUT, NO_DATA, PERMISSION_DENIED, SYMBOL_MISSING, Session
 
@@ -65,12 +64,8 @@ def contracts_by_underlying(session: Session, request: Any) -> list[Product]:
     return [each for each in contracts if _expiration(session, each) == request.expiration_date]
 
 
-def _today(session: Session) -> date:
-    return datetime.fromtimestamp(session.exchange.now_ns() / NS_PER_S, UTC).date()
-
-
 def _expiration(session: Session, product: Product) -> str | None:
-    return expiration_of(product.symbol, _today(session))
+    return session.exchange.catalog.expiration(product.symbol, session.exchange.now_ns())
 
 
 def instruments_by_underlying(session: Session, request: Any) -> None:
@@ -194,7 +189,7 @@ def product_codes(session: Session, request: Any) -> None:
 
 
 def auxiliary_reference_data(session: Session, request: Any) -> None:
-    """121 → 122: settlement and last day of index futures; what is not known of a contract is cleared."""
+    """121 → 122: the last day, of index futures the settlement; what is not known of a contract is cleared."""
     product = find_contract(session, 122, request)
     if product is None:
         return

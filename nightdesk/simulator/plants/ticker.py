@@ -1,19 +1,15 @@
 """The ticker plant: subscriptions and their images, the front month, and reference data."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from nightdesk.simulator.model import Product
 from nightdesk.simulator.plants import depth, search
 from nightdesk.simulator.plants.market_feed import ORDER_BOOK_BIT, UPDATE_BITS_ALL
 from nightdesk.simulator.plants.reference import (
-    NS_PER_S,
-    expiration_of,
     front_month_name,
     name_of,
     root_of,
-    utc_date,
 )
 from nightdesk.simulator.plants.search import UNDERLYING_UPDATE_BITS, find_contract, price_fields
 from nightdesk.simulator.wire.session import (
@@ -81,7 +77,7 @@ def front_month(session: Session, request: Any) -> None:
         return
     now_ns = session.exchange.now_ns()
     root = root_of(request.symbol)
-    product = session.exchange.catalog.front_month(root, request.exchange, utc_date(now_ns))
+    product = session.exchange.catalog.front_month(root, request.exchange, now_ns)
     if product is None:
         session.done(114, request, NO_DATA)
         return
@@ -106,14 +102,13 @@ def reference_data(session: Session, request: Any) -> None:
         return
     catalog, now_ns = session.exchange.catalog, session.exchange.now_ns()
     product = catalog.find(request.symbol, request.exchange) or catalog.front_month(
-        request.symbol, request.exchange, utc_date(now_ns)
+        request.symbol, request.exchange, now_ns
     )
     if product is None:
         session.done(15, request, NO_DATA)
         return
     is_contract = product.symbol == request.symbol
-    today = datetime.fromtimestamp(now_ns / NS_PER_S, UTC).date()
-    expiration = expiration_of(product.symbol, today)
+    expiration = catalog.expiration(product.symbol, now_ns)
     session.done(
         15,
         request,

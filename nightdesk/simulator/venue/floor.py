@@ -24,7 +24,7 @@ from nightdesk.simulator.venue.client_order import STOP_TYPES, TOUCH_TYPES, Clie
 from nightdesk.simulator.venue.holds import Holds, watched
 from nightdesk.simulator.venue.ledger import Ledger, dollars
 from nightdesk.simulator.venue.links import Links
-from nightdesk.simulator.venue.market import Market
+from nightdesk.simulator.venue.market import Market, Phase
 from nightdesk.simulator.venue.matching import Change
 from nightdesk.simulator.venue.order_table import OrderTable
 from nightdesk.simulator.venue.outcomes import (
@@ -326,7 +326,8 @@ class Floor:
         if self.links.moved or self.brackets.moved or self.trails.stops or self.holds.orders:
             self._follow_up(now_ns, events)
         for market in self._touched.values():
-            if market.matcher.publishes:
+            # Of a closed market nobody hears prices: what is left of its book says nothing.
+            if market.matcher.publishes and market.phase is not Phase.CLOSED:
                 quote = market.refresh_quote(now_ns)
                 if quote is not None:
                     events.append(quote)

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import logging
 import os
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.simulator.engine import MAINTENANCE, Exchange
@@ -86,7 +88,14 @@ class ExchangeServer:
             write_limit=BACKLOG_BYTES_LOW,
             close_timeout=1.0,
             logger=_SOCKETS_LOG,
+            process_request=self._refuse_in_maintenance,
         )
+
+    def _refuse_in_maintenance(self, connection: ServerConnection, _request: Request) -> Response | None:
+        """A client that could connect and was cut off at once might take that for its own failure."""
+        if not self._exchange.is_down:
+            return None
+        return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{MAINTENANCE}\n")
 
     async def _housekeep(self) -> None:
         while True:
@@ -105,6 +114,7 @@ class ExchangeServer:
         exchange.injector.connected(session)
         writer = asyncio.create_task(outlet.run(), name="writer")
         if exchange.is_down:
+            # The maintenance began while the connection was being made.
             outlet.finish(GOING_AWAY, MAINTENANCE)
         try:
             while not outlet.closed:
