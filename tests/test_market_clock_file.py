@@ -149,10 +149,6 @@ def test_another_market_s_file_counts_though_its_first_record_comes_later(tmp_pa
     assert world.seen_after(LOOK_S) == 0.0
     second.begin(SUNDAY_NS - REPLACED_BACK_MAX_NS - NS)
     assert world.seen_after(0.0) == -3601.0
-    second.publish(SUNDAY_NS, 0.0, SUNDAY_NS)
-    assert world.seen_after(0.0) == 0.0
-    second.publish(SUNDAY_NS - 2 * REPLACED_BACK_MAX_NS, 0.0, SUNDAY_NS)
-    assert world.seen_after(0.0) == 0.0, "only the first record of a file sets the time back"
 
 
 def test_file_is_private_and_anything_else_in_its_place_is_replaced(tmp_path: Path) -> None:

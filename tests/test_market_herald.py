@@ -107,3 +107,47 @@ def test_nothing_is_said_of_the_wall_s_date_before_the_exchange_has_published_it
     """A simulation of another year begins with the state of that year, without the events in between."""
     lines = told("2026-11-25 21:59", "2027-11-24 22:30", monkeypatch=monkeypatch, is_known=False)
     assert [(line["event"], line["market_time"]) for line in lines] == [("market_closed", "2027-11-24T22:30:00Z")]
+
+
+def test_looks_come_as_often_as_the_next_event_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a second, at the event itself where that is sooner, and at a tape's pace nobody counts seconds."""
+    for before_s, speed, expected_s in (
+        (3600.0, 1.0, 1.0),
+        (0.3, 1.0, 0.3),
+        (300.0, 1000.0, 0.3),
+        (0.001, 1000.0, 0.05),
+        (0.3, 0.0, 1.0),
+    ):
+        waits: list[float] = []
+
+        async def sleep(seconds: float, waits: list[float] = waits) -> None:
+            waits.append(seconds)
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        time = ManualTime(ManualClock(), utc_ns("2026-11-25 22:00") - round(before_s * 1e9), speed=speed)
+        schedule = MarketSchedule({"ESZ6": load_calendar("cme_equity")})
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(MarketHerald(schedule, time, Log()).run())  # type: ignore[arg-type]
+        assert waits == [pytest.approx(expected_s)], (before_s, speed)
+
+
+def test_several_calendars_have_a_line_each_and_their_symbols_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At noon on Thanksgiving's eve grains and stock indexes trade; at half past one the grains alone close."""
+    log, time = Log(), ManualTime(ManualClock(), utc_ns("2026-11-25 18:00"))
+    equity, grains = load_calendar("cme_equity"), load_calendar("cme_grains")
+    schedule = MarketSchedule({"NQZ6": equity, "ZCZ6": grains, "ESZ6": equity})
+    steps = iter(("2026-11-25 19:30", None))
+
+    async def sleep(_: float) -> None:
+        moment = next(steps)
+        if moment is None:
+            raise asyncio.CancelledError
+        time.set(utc_ns(moment))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(MarketHerald(schedule, time, log).run())  # type: ignore[arg-type]
+    told = [(line["event"], line["symbols"]) for line in log.lines]
+    assert told[0] == ("market_opened", ["ESZ6", "NQZ6", "ZCZ6"])
+    assert told[1:] == [("market_closed", ["ZCZ6"])]

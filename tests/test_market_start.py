@@ -35,16 +35,17 @@ def published(text: str, monotonic_s: float, *, stopped: bool = False, rate: flo
     [
         pytest.param("2026-11-18 10:00", (ES,), "2026-11-18 10:00", id="open"),
         pytest.param("2026-11-18 15:49", (ES,), "2026-11-18 15:49", id="eleven minutes left"),
-        pytest.param("2026-11-18 15:51", (ES,), "2026-11-18 16:45", id="nine minutes left"),
-        pytest.param("2026-11-18 16:10", (ES,), "2026-11-18 16:45", id="the daily break"),
-        pytest.param("2026-11-18 16:50", (ES,), "2026-11-18 16:50", id="in the pre-open"),
-        pytest.param("2026-11-21 09:00", (ES,), "2026-11-22 16:00", id="on a weekend"),
+        pytest.param("2026-11-18 15:51", (ES,), "2026-11-18 16:59:55", id="nine minutes left"),
+        pytest.param("2026-11-18 16:10", (ES,), "2026-11-18 16:59:55", id="the daily break"),
+        pytest.param("2026-11-18 16:50", (ES,), "2026-11-18 16:59:55", id="in the pre-open"),
+        pytest.param("2026-11-18 16:59:57", (ES,), "2026-11-18 16:59:57", id="three seconds before"),
+        pytest.param("2026-11-21 09:00", (ES,), "2026-11-22 16:59:55", id="on a weekend"),
         pytest.param("2026-11-18 13:30", (GRAINS, ES), "2026-11-18 13:30", id="one of two is open"),
-        pytest.param("2026-12-25 12:00", (ES,), "2026-12-27 16:00", id="Christmas and a weekend"),
+        pytest.param("2026-12-25 12:00", (ES,), "2026-12-27 16:59:55", id="Christmas and a weekend"),
     ],
 )
-def test_open_is_now_or_the_next_pre_open(wall: str, names: tuple[str, ...], begins: str) -> None:
-    """Now while there are ten minutes left, else when the next market begins to take orders."""
+def test_open_is_now_or_just_before_the_next_opening(wall: str, names: tuple[str, ...], begins: str) -> None:
+    """Now while there are ten minutes left, else five seconds before the next opening: nobody waits for an hour."""
     assert iso_utc(start("open", wall, *names).ns) == iso_utc(at(begins))
 
 
@@ -73,7 +74,7 @@ def test_new_run_begins_at_its_start_or_where_the_last_one_ended() -> None:
         assert start("2024-03-10T16:55:00-05:00", "2026-11-18 10:00", former=former).ns == at("2024-03-12 16:20")
     ahead = published("2027-03-12 16:20", 4_990.0, stopped=True, rate=0.0)
     assert start("now", "2026-11-18 10:00", former=ahead).ns == at("2027-03-12 16:20")
-    assert iso_utc(start("open", "2026-11-18 10:00", former=ahead).ns) == iso_utc(at("2027-03-14 16:00"))
+    assert iso_utc(start("open", "2026-11-18 10:00", former=ahead).ns) == iso_utc(at("2027-03-14 16:59:55"))
     assert start("open", "2026-11-18 10:00", former=ahead).wanted_ns == at("2026-11-18 10:00")
 
 

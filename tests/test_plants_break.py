@@ -5,8 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.asyncio.server import ServerConnection
 
+from actors.plants import plant as plant_module
 from actors.plants.plant import PlantBody
 from actors.plants.ticker import TickerPlantBody
 from nightdesk.clocks import ManualTime, SystemClock
@@ -26,16 +28,21 @@ from tests.test_plants_integration import (
 )
 from tests.test_plants_integration import folder as folder
 
+QUICK = 20.0
+"""Ten seconds without a link are half a second of this machine; those who wait for them wait a whole one."""
+
 IN_SESSION, IN_BREAK, REOPENED = "2026-11-23 15:00", "2026-11-23 22:10", "2026-11-23 23:00:20"
 
 
-def plant(folder: Path, start: str, **changes: Any) -> tuple[TickerPlantBody, FakeContext, ManualTime]:
-    """A ticker plant whose market time begins at ``start`` and passes as fast as this machine's."""
+def plant(
+    folder: Path, start: str, *, speed: float = 1.0, incarnation: int = 1, **changes: Any
+) -> tuple[TickerPlantBody, FakeContext, ManualTime]:
+    """A ticker plant whose market time begins at ``start`` and passes ``speed`` times as fast as this machine's."""
     clock = SystemClock()
-    time = ManualTime(clock, utc_ns(start))
+    time = ManualTime(clock, utc_ns(start), speed=speed)
     exchange = {"sessions": "calendar", "source": {"kind": "synthetic"}}
     configured = configuration(folder, **{"exchange": exchange, **changes})
-    context = FakeContext("plants/ticker", configured.to_json(), clock, market_time=time)
+    context = FakeContext("plants/ticker", configured.to_json(), clock, incarnation=incarnation, market_time=time)
     return TickerPlantBody(context), context, time
 
 
@@ -97,16 +104,36 @@ def test_loss_in_a_session_is_told_and_so_is_the_return(folder: Path) -> None:
     run(scenario)
 
 
-def test_link_that_is_missing_after_the_reopening_alerts_once_and_its_return_is_told(folder: Path) -> None:
-    """Lost in the break without a word; when trading has begun without it, that is critical at once."""
+@pytest.mark.parametrize(("stable_s", "failures"), [(30.0, 3), (0.0, 1)])
+def test_link_that_stood_for_long_makes_the_next_loss_the_first_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stable_s: float, failures: int
+) -> None:
+    """Losses of links that stood a moment only add up: such a gateway is none."""
+    monkeypatch.setattr(plant_module, "LINK_STABLE_S", stable_s)
 
     async def scenario() -> None:
-        body, context, time = plant(folder, IN_BREAK)
+        body, _, _ = plant(folder, IN_SESSION)
         async with FakeGateway() as gateway:
             write_endpoint(body.run, gateway, gateway.password)
             async with started(body):
                 await is_up(body)
-                time.set(utc_ns("2026-11-23 22:59:59"))
+                for count in (1, 2, 3):
+                    await drop(gateway)
+                    await wait_until_async(partial(reconnected, body, count))
+                assert body._failures == failures
+
+    run(scenario)
+
+
+def test_link_that_is_missing_after_the_reopening_alerts_once_and_its_return_is_told(folder: Path) -> None:
+    """Lost in the break without a word; when trading has begun without it, that is critical at once."""
+
+    async def scenario() -> None:
+        body, context, time = plant(folder, IN_BREAK, speed=QUICK)
+        async with FakeGateway() as gateway:
+            write_endpoint(body.run, gateway, gateway.password)
+            async with started(body):
+                await is_up(body)
                 refuse(gateway)
                 await drop(gateway)
                 await is_down(body)
@@ -129,16 +156,17 @@ def test_loss_just_before_the_close_is_critical_where_it_lasts_into_the_next_tra
     """The warning of a second before the close is no news an hour later; the opening without a link is."""
 
     async def scenario() -> None:
-        body, context, time = plant(folder, IN_SESSION)
+        body, context, time = plant(folder, IN_SESSION, speed=QUICK)
         async with FakeGateway() as gateway:
             write_endpoint(body.run, gateway, gateway.password)
             async with started(body):
                 await is_up(body)
-                time.set(utc_ns("2026-11-23 21:59:50"))
                 refuse(gateway)
                 await drop(gateway)
                 await wait_until_async(lambda: events(context) == ["connection_lost"])
                 await wait_until_async(lambda: body.link_schedule.is_watching)
+                await asyncio.sleep(1.7)
+                assert events(context) == ["connection_lost"], "what was told in this trading is not told again"
                 time.set(utc_ns("2026-11-23 22:00:00"))
                 await wait_until_async(lambda: not body.link_schedule.is_watching)
                 time.set(utc_ns("2026-11-23 23:00:00"))
@@ -172,16 +200,20 @@ def test_attempts_in_the_break_never_end_the_actor(folder: Path) -> None:
             assert context.crashed is None
             time.set(utc_ns(REOPENED))
             await wait_until_async(lambda: context.crashed, timeout_s=15)
+            assert body._quiet_failures == 0, "the waits of the break are over with it"
             assert isinstance(context.crashed, LinkError)
 
     run(scenario)
 
 
 def test_refused_logins_in_the_break_wait_for_its_end(folder: Path) -> None:
-    """Three refusals, one hint to whoever has just started the system, then none before the calendar's next event."""
+    """Three refusals, one hint to whoever has just started the system, then none before the calendar's next event.
+
+    A wall clock that is put right, into trading, ends the wait as well.
+    """
 
     async def scenario() -> None:
-        body, context, _ = plant(folder, IN_BREAK)
+        body, context, time = plant(folder, IN_BREAK)
         async with FakeGateway() as gateway:
             write_endpoint(body.run, gateway, "wrong")
             async with started(body):
@@ -190,6 +222,23 @@ def test_refused_logins_in_the_break_wait_for_its_end(folder: Path) -> None:
                 assert len(gateway.of(10)) == 3
                 assert context.crashed is None
                 assert [(alert.event, alert.severity) for alert in context.alerts] == [("login_refused", "warning")]
+                time.set(utc_ns(IN_SESSION))
+                await wait_until_async(lambda: context.crashed)
+                assert len(gateway.of(10)) == 6
+
+    run(scenario)
+
+
+def test_plant_that_is_restarted_in_the_break_has_no_word_for_its_refusals(folder: Path) -> None:
+    """Its login was good before: this is maintenance, and nobody has just typed a password."""
+
+    async def scenario() -> None:
+        body, context, _ = plant(folder, IN_BREAK, incarnation=2)
+        async with FakeGateway() as gateway:
+            write_endpoint(body.run, gateway, "wrong")
+            async with started(body):
+                await wait_until_async(lambda: body._quiet_refusals == 3)
+                assert context.alerts == []
 
     run(scenario)
 

@@ -86,6 +86,14 @@ def test_tape_at_speed_zero_has_two_seconds_of_this_machine() -> None:
     assert [each.is_stale for each in bench.after(0, real_s=0.1)] == [True]
 
 
+def test_limit_below_two_seconds_is_what_it_says() -> None:
+    """The two seconds of this machine are for fast simulations, not for who asked for less."""
+    bench = Bench("2026-11-23 15:00", stale_after_s=0.5)
+    assert bench.after(1, tick=True) == []
+    assert bench.after(0.4) == []
+    assert [each.is_stale for each in bench.after(0.1)] == [True]
+
+
 def test_loss_of_the_link_begins_the_count_anew() -> None:
     """While the link is away nothing is stale: that loss is told by itself."""
     bench = Bench("2026-11-23 15:00")

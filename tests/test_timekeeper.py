@@ -1,13 +1,15 @@
-"""What moves a strategy's time at the broker when no ticks do: the monotonic clock, and steps of the wall clock."""
+"""What moves a strategy's time when no ticks do: what is due, the published clock, and steps of the wall clock."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from actors.strategies import timekeeper
 from actors.strategies.timekeeper import WALL_STEP_NS, Timekeeper
-from nightdesk.clocks import NS_PER_S, ManualClock, WallTime
+from nightdesk.clocks import NS_PER_S, ManualClock, ManualTime, WallTime
 from nightdesk.trading.market_clock import BACKWARD_TICKS_MIN, MarketClock
+from nightdesk.trading.silence import LANE_GRACE_S, LOOK_S
 from tests.fakes import FakeContext
 
 WALL_NS = 1_795_000_000 * NS_PER_S
@@ -19,6 +21,7 @@ class Runner:
 
     def __init__(self, clock: ManualClock, market_clock: MarketClock) -> None:
         self.trades = self.quotes = self.advanced = 0
+        self.reached_ns: int | None = None
         self._clock = clock
         self.market_clock = market_clock
 
@@ -26,8 +29,8 @@ class Runner:
         return self.market_clock.now_ns(self._clock.monotonic_s())
 
     def advance(self, market_ns: int | None = None) -> None:
-        assert market_ns is None
         self.advanced += 1
+        self.reached_ns = market_ns
 
     def tick(self, ts_event_ns: int) -> None:
         self.quotes += 1
@@ -139,5 +142,78 @@ def test_time_that_the_wall_had_wrong_gives_way_to_the_exchange_s(monkeypatch: p
         bench.looks(BACKWARD_TICKS_MIN, ticks=True)
         assert bench.runner.seconds == pytest.approx(3.0 + BACKWARD_TICKS_MIN)
         bench.close()
+
+    asyncio.run(run())
+
+
+class Simulated:
+    """A timekeeper in a simulation; what it asks of the loop is written down and never called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, speed: float) -> None:
+        self.clock = ManualClock(WALL_NS)
+        self.time = ManualTime(self.clock, speed=speed)
+        self.context = FakeContext("strategies/one", clock=self.clock, market_time=self.time)
+        self.keeper = Timekeeper(self.context, is_simulated=True)
+        self.runner = Runner(self.clock, self.keeper.market_clock())
+        self.waits: list[float] = []
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def call_later(delay_s: float, act: Any, *arguments: Any) -> asyncio.TimerHandle:
+            self.waits.append(delay_s)
+            return later(1e6, act, *arguments)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+
+    def look(self) -> None:
+        self.clock.advance(LOOK_S)
+        self.keeper._look(self.runner)
+
+
+@pytest.mark.parametrize(
+    ("speed", "due_s", "expected"),
+    [
+        (1.0, 10.0, [10.0]),
+        (0.5, 10.0, [20.0]),
+        (1.0, -5.0, [timekeeper.WAKE_MIN_S]),
+        (1.0, 1e6, [timekeeper.WAKE_MAX_S]),
+        (60.0, 10.0, []),
+        (0.0, 10.0, []),
+    ],
+)
+def test_strategy_is_woken_for_what_is_due_where_time_passes_by_itself(
+    monkeypatch: pytest.MonkeyPatch, speed: float, due_s: float, expected: list[float]
+) -> None:
+    """Up to real time, by the simulation's own seconds; faster, and at a tape's pace, published time alone counts."""
+
+    async def run() -> None:
+        bench = Simulated(monkeypatch, speed)
+        bench.keeper.due_changed(bench.runner, WALL_NS + round(due_s * NS_PER_S))
+        assert bench.waits == expected
+        bench.keeper.due_changed(bench.runner, None)
+        assert bench.waits == expected
+        assert bench.keeper._wake is None
+
+    asyncio.run(run())
+
+
+def test_published_time_is_followed_in_silence_once_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the exchange has said its date nothing happens at the machine's, however long that takes."""
+
+    async def run() -> None:
+        bench = Simulated(monkeypatch, 60.0)
+        bench.time.is_known = False
+        for _ in range(20):
+            bench.look()
+        assert bench.runner.advanced == 0
+        bench.time.is_known = True
+        bench.time.set(WALL_NS + HOUR_S * NS_PER_S)
+        bench.look()
+        first_ns = bench.time.now_ns()
+        while not bench.runner.advanced:
+            bench.look()
+        assert bench.runner.reached_ns == first_ns
+        assert bench.time.now_ns() - first_ns == round(LANE_GRACE_S * 60 * NS_PER_S)
+        bench.keeper.stop()
 
     asyncio.run(run())

@@ -165,8 +165,8 @@ class Exchange(Section):
     speed: Annotated[float, Field(ge=0, le=100_000)] = 1.0
     """Market seconds for one second of yours; 0: as fast as everybody keeps up."""
     start: Text = "open"
-    """Market time at the first start: `now`; `open` (now where the market is open for ten more minutes, else the next
-    opening, with its pre-open); or an instant with its offset, such as 2024-03-10T16:55:00-05:00. Tapes bring their
+    """Market time at the first start: `now`; `open` (now where the market is open for ten more minutes, else five
+    seconds before the next opening); or an instant with its offset, such as 2024-03-10T16:55:00-05:00. Tapes bring their
     own."""
     sessions: Literal["calendar", "always"] | None = None
     """Whether markets open and close by their calendar or never close; without it by the calendar, tapes never."""

@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 from nightdesk.market_clock_file import ClockRecord, market_at
 from nightdesk.settings.instants import START_NOW, START_OPEN, instant_ns
-from nightdesk.trading.sessions import NS_PER_S, MarketPhase, SessionCalendar, SessionEventKind
+from nightdesk.trading.sessions import NS_PER_S, SessionCalendar, SessionEventKind
 
 OPEN_MIN_NS = 600 * NS_PER_S
 """``open`` begins now only where the market stays open for so long; a start takes some of it."""
+
+LEAD_NS = 5 * NS_PER_S
+"""``open`` begins so long before an opening, with its pre-open: a newcomer should see trading within a minute."""
 
 AHEAD_NS = 30 * 86_400 * NS_PER_S
 """How far ahead the next opening is looked for; no market is closed for longer."""
@@ -56,7 +59,7 @@ def start_of(
 
 
 def open_ns(calendars: Iterable[SessionCalendar], now_ns: int) -> int:
-    """``now_ns`` where a market is open and stays so for ten minutes, else when the next one begins to take orders."""
+    """``now_ns`` where a market is open and stays so for ten minutes, else just before the next opening."""
     return min((_open_ns(each, now_ns) for each in calendars), default=now_ns)
 
 
@@ -71,12 +74,9 @@ def _open_ns(calendar: SessionCalendar, now_ns: int) -> int:
         each.kind not in _ENDS for each in calendar.events(now_ns, now_ns + OPEN_MIN_NS)
     ):
         return now_ns
-    pre_open_ns = now_ns if calendar.phase(now_ns) is MarketPhase.PRE_OPEN else None
     for event in calendar.events(now_ns, now_ns + AHEAD_NS):
-        if event.kind is SessionEventKind.PRE_OPEN:
-            pre_open_ns = event.ts_ns
-        elif event.kind in _BEGINS:
-            return event.ts_ns if pre_open_ns is None else pre_open_ns
+        if event.kind in _BEGINS:
+            return max(now_ns, event.ts_ns - LEAD_NS)
     return now_ns
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.chaos.seeds import seeded
-from tests.chaos.trading import in_service, orders_sent, settle_and_compare
+from tests.chaos.trading import in_service, settle_and_compare
+from tests.e2e.agreement import exchange_orders
 from tests.e2e.harness import System, running, short_folder, sim_configuration, write_configuration
 from tests.e2e.week_books import TRADE, differences_at, tick_times
 from tests.e2e.weeks import NS, MarketWatch
@@ -159,7 +160,7 @@ def check(system: System, night: Night, deaths: Counter[str]) -> dict[str, Any]:
         "downtime_ms_max": max(downtimes),
         "first_trade_after_opening_s": round((min(ts for ts in trades if ts >= open_ns) - open_ns) / NS, 3),
         "trades": len(trades),
-        "orders": sum(orders_sent(system.status()).values()),
+        "orders": exchange_orders(system.state_dir).total(),
         "fills": len(fills),
         "reconnects": len(system.events("connection_restored")),
         "alerts": dict(told),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nightdesk.calendars.load import load_calendar
 from tests.e2e.harness import System, running, short_folder, sim_configuration, write_configuration
 from tests.e2e.recorded_calendar import SCHEDULE, RecordedCalendar
 from tests.e2e.week_books import TRADE, tick_times, troubled_lines, uncalled_for
@@ -18,6 +19,8 @@ INSTANTS = {"open": 16, "closed": 14, "pre_open": 5, "halt": 5}
 YEAR_BEGINS = datetime(2026, 1, 2, tzinfo=UTC)
 YEAR_S = 350 * 86_400
 """Until the contract's last day."""
+
+MOMENTS = 10_000
 
 SPEED, QUIET_SPEED = 1000.0, 10_000.0
 PACE_S = 600
@@ -106,6 +109,18 @@ def boot(moment: datetime) -> None:
 def test_starting_while_nothing_trades_says_when_trading_begins(moment: str) -> None:
     """On the Sunday after Thanksgiving and in the halt of the holiday itself: quiet, until trading begins."""
     boot(datetime.fromisoformat(moment))
+
+
+def test_calendar_says_the_same_as_the_table_at_many_moments() -> None:
+    """Phase, next event and when trading begins, at ten thousand moments of the year."""
+    table, calendar, rng = RecordedCalendar(SHARED_DATA), load_calendar("cme_equity"), random.Random(SEED)
+    for _ in range(MOMENTS):
+        moment = YEAR_BEGINS + timedelta(seconds=rng.randrange(YEAR_S))
+        expected, now_ns = table.expected(moment), round(moment.timestamp()) * NS
+        event = calendar.next_event(now_ns)
+        assert event is not None
+        assert (calendar.phase(now_ns), event.kind, time_of(event.ts_ns)) == expected[:3], moment
+        assert time_of(calendar.next_open_ns(now_ns)) == expected.trading_begins, moment
 
 
 @pytest.mark.chaos

@@ -19,6 +19,7 @@ LINKS = ("plants/order", "plants/ticker")
 
 MAINTENANCE = "links end and return"
 PRE_OPEN = "orders are taken"
+_IN_QUIET = ("session closes", "timer in_break")
 _UNHEARD = (MAINTENANCE, PRE_OPEN, "trading")
 """How lines begin that are no callbacks."""
 
@@ -105,8 +106,11 @@ def in_words(seen: list[Seen]) -> list[Line]:
     return [Line(each.now_ns, WORDS[each.what](each.fields)) for each in seen if each.what in WORDS]
 
 
-def differences_from_list(lines: list[Line], seen: list[Seen], late_ns: int) -> list[str]:
-    """What was told otherwise than the list has it: another order, too early, or more than ``late_ns`` too late."""
+def differences_from_list(lines: list[Line], seen: list[Seen], late_s: float, quiet_late_s: float) -> list[str]:
+    """What was told otherwise than the list has it: another order, too early, or too late.
+
+    Nothing may be more than ``late_s`` late, or ``quiet_late_s`` what comes while the market is closed.
+    """
     expected = [each for each in lines if not each.what.startswith(_UNHEARD)]
     told = in_words(seen)
     found = [
@@ -115,9 +119,10 @@ def differences_from_list(lines: list[Line], seen: list[Seen], late_ns: int) -> 
         if theirs is None or ours is None or theirs.what != ours.what
     ]
     for theirs, ours in zip(expected, told, strict=False):
-        late_s = (ours.ts_ns - theirs.ts_ns) / NS
-        if theirs.what == ours.what and not 0 <= late_s <= late_ns / NS:
-            found.append(f"{theirs.what} of {datetime.fromtimestamp(theirs.ts_ns / NS)} came {late_s:.0f} s late")
+        was_late_s = (ours.ts_ns - theirs.ts_ns) / NS
+        may_be_s = quiet_late_s if theirs.what.startswith(_IN_QUIET) else late_s
+        if theirs.what == ours.what and not 0 <= was_late_s <= may_be_s:
+            found.append(f"{theirs.what} of {datetime.fromtimestamp(theirs.ts_ns / NS)} came {was_late_s:.0f} s late")
     return found
 
 
