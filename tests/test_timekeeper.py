@@ -217,3 +217,11 @@ def test_published_time_is_followed_in_silence_once_it_is_known(monkeypatch: pyt
         bench.keeper.stop()
 
     asyncio.run(run())
+
+
+def test_clock_reaches_no_time_that_it_has_passed() -> None:
+    """What a wall clock says later than the ticks is old."""
+    clock = MarketClock(1.0, WALL_NS, 0.0, is_anchored=True)
+    clock.reach(WALL_NS + NS_PER_S, 5.0)
+    assert clock.now_ns(5.0) == WALL_NS + 5 * NS_PER_S
+    assert clock.now_ns(6.0) == WALL_NS + 6 * NS_PER_S

@@ -252,12 +252,12 @@ class TickerPlantBody(PlantBody):
     async def _unsubscribe(self, instrument: Instrument) -> None:
         self._subscribed.discard(instrument)
         symbol, exchange = instrument
-        if self.session is None:
-            return
         try:
-            await self.session.request(
-                MARKET_DATA_UPDATE, symbol=symbol, exchange=exchange, request=UNSUBSCRIBE, update_bits=_UPDATE_BITS
-            )
+            # Without a link there is nothing to end: the next one asks for what is wanted then.
+            if self.session is not None:
+                await self.session.request(
+                    MARKET_DATA_UPDATE, symbol=symbol, exchange=exchange, request=UNSUBSCRIBE, update_bits=_UPDATE_BITS
+                )
         except (LinkError, RequestRefused) as error:
             self.context.log.info("unsubscribe_failed", symbol=symbol, reason=str(error))
         else:

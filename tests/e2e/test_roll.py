@@ -38,7 +38,7 @@ class Holder(Strategy):
     def on_session_open(self, session):
         self.log.info("opened", trade_date=session.trade_date, front=self.front())
 '''
-SPEED = 10_000
+SPEED = 5000
 
 
 def test_a_position_rolls_with_its_alias_while_everything_goes_on() -> None:
