@@ -309,3 +309,29 @@ def test_outage_within_the_break_is_no_gap_and_one_over_the_opening_is(folder: P
                 assert "data_gap" in events(context)
 
     run(scenario)
+
+
+def test_refusals_after_a_good_login_are_minutes_apart(folder: Path) -> None:
+    """A gateway that refuses everybody right after its maintenance must not end the night within a second."""
+
+    async def scenario() -> None:
+        body, context, _ = plant(folder, IN_SESSION)
+        waits: list[float] = []
+
+        async def wait(delay_s: float, *, is_quiet: bool) -> None:
+            waits.append(delay_s)
+            await asyncio.sleep(0)
+
+        body.link_schedule.wait = wait  # type: ignore[method-assign]
+        async with FakeGateway() as gateway:
+            write_endpoint(body.run, gateway, gateway.password)
+            async with started(body):
+                await is_up(body)
+                gateway.password = "another"
+                await drop(gateway)
+                await wait_until_async(lambda: context.crashed)
+                assert isinstance(context.crashed, CredentialsError)
+                assert waits[1:] == [60.0, 300.0]
+                assert events(context) == ["connection_lost", *["login_refused"] * 3]
+
+    run(scenario)

@@ -348,7 +348,7 @@ def test_tick_size_table_has_one_row_from_zero_on(tmp_path: Path) -> None:
 
 
 def test_auxiliary_data_clear_what_is_not_known(tmp_path: Path) -> None:
-    """122: an index future settles in cash on its last day; of another contract only that day and its size are known."""
+    """122: an index future settles in cash on its last day; of another only that day and its size are known."""
 
     async def scenario(client: RawClient, _exchange: Exchange) -> None:
         [(_, index)] = await whole_answer(client, 121, **ES)

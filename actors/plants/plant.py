@@ -30,6 +30,10 @@ STOP_TIMEOUT_S: Final = 2.0
 QUIET_DELAY_MAX_S: Final = 300.0
 """The longest wait between two attempts while no market trades; the next event of the calendar ends it."""
 
+REFUSED_AGAIN_DELAYS_S: Final = (60.0, 300.0)
+"""The waits after a refused login where this plant was logged in before: minutes, so that a gateway that is not ready
+right after its maintenance does not end the system."""
+
 OVERDUE_POLL_S: Final = 0.25
 
 
@@ -62,6 +66,7 @@ class PlantBody(Body):
         self._quiet_refusals = 0
         self._has_logged_in = context.incarnation > 1
         self._is_outage_told = False
+        self._is_refused_again = False
         self._is_missing_told = False
         self.schedule = MarketSchedule(calendars_of(self.run.settings))
         self.link_schedule = LinkSchedule(self.schedule, context.market_time, context.clock)
@@ -162,11 +167,15 @@ class PlantBody(Body):
             session = self._new_session()
         except LinkError as error:
             return self._attempt_failed(error)
+        is_open = self._is_refused_again = False
         try:
             await session.open()
+            is_open = True
             await self._hold(session)
             return await session.wait_closed()
         except CredentialsError as error:
+            # The same words were good before: perhaps it is the gateway that is not ready.
+            self._is_refused_again = self._has_logged_in and not is_open
             self._count_refusal(error)
             return str(error)
         except (LinkError, RequestRefused) as error:
@@ -253,6 +262,8 @@ class PlantBody(Body):
 
     def _delay_s(self) -> float:
         settings = self._settings()
+        if self._is_refused_again and self._refusals:
+            return REFUSED_AGAIN_DELAYS_S[min(self._refusals, len(REFUSED_AGAIN_DELAYS_S)) - 1]
         if self._quiet_refusals >= settings.login_refusals_max:
             # More of them could lock the user; the next event of the calendar ends this wait.
             return DAY_S

@@ -166,8 +166,8 @@ class Exchange(Section):
     """Market seconds for one second of yours; 0: as fast as everybody keeps up."""
     start: Text = "open"
     """Market time at the first start: `now`; `open` (now where the market is open for ten more minutes, else five
-    seconds before the next opening); or an instant with its offset, such as 2024-03-10T16:55:00-05:00. Tapes bring their
-    own."""
+    seconds before the next opening); or an instant with its offset, such as 2024-03-10T16:55:00-05:00. Tapes bring
+    their own."""
     sessions: Literal["calendar", "always"] | None = None
     """Whether markets open and close by their calendar or never close; without it by the calendar, tapes never."""
     quiet_speed: Annotated[float, Field(gt=0, le=100_000)] | None = None
