@@ -35,23 +35,17 @@ from nightdesk.simulator.venue.matching import (
     PROTECTION_TICKS,
     TEXT_IMMEDIATE,
     TEXT_NO_LIQUIDITY,
-    TEXT_WRONG_SIDE,
-    Change,
     elected,
-    is_wrong_side,
-    keeps_place,
 )
 from nightdesk.simulator.venue.outcomes import (
     Converted,
     Dropped,
     Matched,
-    Opened,
     Outcome,
-    Pending,
-    Refused,
     Triggered,
 )
 from nightdesk.simulator.venue.replay_matching import TEXT_CLOSED
+from nightdesk.simulator.venue.replay_orders import ReplayOrders
 
 _LAST = 1 << 62
 """A place behind every order."""
@@ -93,7 +87,7 @@ _Standing = tuple[int, int, Order]
 """A client's resting order with its rank (the lower the better its price) and its place in time."""
 
 
-class ReplayBook(OrderBook):
+class ReplayBook(ReplayOrders, OrderBook):
     """The recorded book of one contract, and the clients' orders beside it; ``changes`` tells of the recorded ones."""
 
     publishes = False
@@ -127,38 +121,6 @@ class ReplayBook(OrderBook):
         """Whether clients' orders can take what is displayed."""
         return self._is_open and not self._is_halted()
 
-    def submit(self, order: Order) -> list[Outcome]:
-        """Take a client's order."""
-        if order.is_pending:
-            if is_wrong_side(order.is_buy, order.trigger or 0, self.last_price):
-                return [Refused(order, TEXT_WRONG_SIDE)]
-            self._stops[order] = None
-            return [Pending(order)]
-        outcomes: list[Outcome] = [Opened(order)]
-        self._execute(order, outcomes)
-        return outcomes
-
-    def cancel(self, order: Order) -> None:
-        """Take a resting or pending order out."""
-        self._stops.pop(order, None)
-        standing = self._standing[order.is_buy]
-        standing[:] = [each for each in standing if each[2] is not order]
-
-    def modify(self, order: Order, change: Change) -> list[Outcome]:
-        """Give an order new terms; it keeps its place as ``keeps_place`` says."""
-        if keeps_place(order, change):
-            order.leaves = change.leaves
-            return []
-        was_pending = order.is_pending
-        self.cancel(order)
-        order.leaves, order.limit, order.trigger, order.is_pending = change
-        if order.is_pending:
-            self._stops[order] = None
-            return [] if was_pending else [Pending(order)]
-        outcomes: list[Outcome] = []
-        self._execute(order, outcomes)
-        return outcomes
-
     def restore(self, order: Order) -> None:
         """The order stands behind what is displayed; if it reaches the market it trades after the next event."""
         if order.is_pending:
@@ -166,6 +128,10 @@ class ReplayBook(OrderBook):
         elif order.limit is not None:
             self._rest(order, order.limit)
             self._has_waited = True
+
+    def _remove(self, order: Order) -> None:
+        standing = self._standing[order.is_buy]
+        standing[:] = [each for each in standing if each[2] is not order]
 
     # The recording.
 

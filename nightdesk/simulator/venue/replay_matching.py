@@ -23,28 +23,22 @@ from nightdesk.simulator.venue.matching import (
     PROTECTION_TICKS,
     TEXT_IMMEDIATE,
     TEXT_NO_LIQUIDITY,
-    TEXT_WRONG_SIDE,
     Best,
-    Change,
     Dropped,
     Matched,
-    Opened,
     Order,
     Outcome,
-    Pending,
-    Refused,
     Triggered,
     elected,
-    is_wrong_side,
-    keeps_place,
 )
+from nightdesk.simulator.venue.replay_orders import ReplayOrders
 
 TEXT_CLOSED = "the market is not open - no quote to trade with"
 
 _NOTHING = Best(None, 0, 0, None, 0, 0)
 
 
-class ReplayMatcher:
+class ReplayMatcher(ReplayOrders):
     """Clients' orders beside a recorded market."""
 
     publishes = False
@@ -63,37 +57,6 @@ class ReplayMatcher:
         self._through: set[Order] = set()
         """Resting orders whose limit reaches the market: they wait for size or for the opening, not for their price."""
         self._stops: dict[Order, None] = {}
-
-    def submit(self, order: Order) -> list[Outcome]:
-        """Take a client's order."""
-        if order.is_pending:
-            if is_wrong_side(order.is_buy, order.trigger or 0, self.last_price):
-                return [Refused(order, TEXT_WRONG_SIDE)]
-            self._stops[order] = None
-            return [Pending(order)]
-        outcomes: list[Outcome] = [Opened(order)]
-        self._execute(order, outcomes)
-        return outcomes
-
-    def cancel(self, order: Order) -> None:
-        """Take a resting or pending order out."""
-        self._stops.pop(order, None)
-        self._remove(order)
-
-    def modify(self, order: Order, change: Change) -> list[Outcome]:
-        """Give an order new terms; it keeps its place as ``keeps_place`` says."""
-        if keeps_place(order, change):
-            order.leaves = change.leaves
-            return []
-        was_pending = order.is_pending
-        self.cancel(order)
-        order.leaves, order.limit, order.trigger, order.is_pending = change
-        if order.is_pending:
-            self._stops[order] = None
-            return [] if was_pending else [Pending(order)]
-        outcomes: list[Outcome] = []
-        self._execute(order, outcomes)
-        return outcomes
 
     def restore(self, order: Order) -> None:
         """The order waits for the tape to begin."""
