@@ -221,6 +221,28 @@ def test_exits_protection_and_cancels_pass_in_a_no_trade_window(tmp_path: Path) 
     play(tmp_path, OPEN, scene, session={"no_trade": [{"from": "15:30", "to": "15:50"}]})
 
 
+@pytest.mark.parametrize("protective", [True, False])
+def test_exit_that_is_partly_filled_may_be_changed_in_a_no_trade_window(tmp_path: Path, protective: bool) -> None:
+    """A stop trails and an exit chases for what is left of them; what they have filled opens nothing."""
+
+    async def scene(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await working(body, peer, epoch, "o1", "b1")
+        body.on_push(352, filled("o1", "b1", "f1", 2, 2, 0))
+        body.on_push(351, complete("o1", "b1", "F", 2, 0))
+        await working(body, peer, epoch, "out", "b2", side=Side.SELL, protective=protective)
+        body.on_push(352, filled("out", "b2", "f2", 1, 1, 1))
+        time_of(body).set(at("2024-02-27 15:31"))
+        terms = {"client_order_id": ClientOrderId("out"), "strategy_id": ONE, "fencing_epoch": epoch}
+        body.say(peer, ModifyOrder(**terms, quantity=3))
+        await turns()
+        assert [event.text[:16] for event in peer.of(OrderModifyRejected)] == ["SESSION_NO_TRADE"]
+        body.say(peer, ModifyOrder(**terms, price=4999.0))
+        await turns()
+        assert [fields["basket_id"] for fields in session.of(314)] == ["b2"]
+
+    play(tmp_path, OPEN, scene, session={"no_trade": [{"from": "15:30", "to": "15:50"}]})
+
+
 # Flat before the break.
 
 

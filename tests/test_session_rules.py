@@ -187,6 +187,17 @@ def test_exit_beside_its_stop_passes_and_a_second_exit_does_not() -> None:
     assert refusal.code is Denial.SESSION_NO_TRADE
 
 
+@pytest.mark.parametrize("why", ["no_trade", "left"])
+@pytest.mark.parametrize("protective", [True, False])
+def test_what_an_exit_has_filled_does_not_count_when_it_is_changed(why: str, protective: bool) -> None:
+    """Five, three of them filled, beside a position of two: the rest only lowers it."""
+    market = MarketView(filled=3, no_trade="now") if why == "no_trade" else MarketView(filled=3, left="now")
+    beside = view(strategy_position=2, strategy_worst_sell=-3, market=market)
+    for quantity, passes in ((5, True), (6, False)):
+        changed = order(side=Side.SELL, quantity=quantity, protective=protective)
+        assert (check_modify(changed, beside) is None) is passes
+
+
 def test_contract_that_has_ended_and_price_off_the_tick_have_codes_of_their_own() -> None:
     """``INSTRUMENT_EXPIRED`` before anything about the session; ``PRICE_OFF_TICK`` for any finite price."""
     ended = MarketView(ended="2026-12-18T14:30:00Z", phase=MarketPhase.CLOSED)

@@ -234,6 +234,7 @@ class Gate:
             ended=markets.ended(symbol),
             unprotective_buy=exits[Side.BUY],
             unprotective_sell=exits[Side.SELL],
+            filled=0 if changed is None else changed.filled_quantity,
             mismatch=self._account.contracts.mismatch(symbol),
             left=self._account.contracts.left(symbol),
         )

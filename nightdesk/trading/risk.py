@@ -45,6 +45,8 @@ class MarketView(msgspec.Struct, frozen=True, kw_only=True):
     unprotective_buy: int = 0
     """What the strategy's orders that are not protective may still buy; of use with ``no_trade`` only."""
     unprotective_sell: int = 0
+    filled: int = 0
+    """What an order that is being changed has filled; its quantity includes that."""
     ended: str = ""
     """Since when the contract is not traded any more."""
     mismatch: str = ""
@@ -227,7 +229,7 @@ def _session_no_trade(order: SubmitOrder, view: GateView) -> str | None:
     reducible, _ = _reducible(order, view)
     pending = view.market.unprotective_buy if order.side is Side.BUY else view.market.unprotective_sell
     # Of a stop and a target only one fills, and both give way to an exit: each may have the whole position.
-    if order.quantity + (0 if order.protective else pending) <= reducible:
+    if order.quantity - view.market.filled + (0 if order.protective else pending) <= reducible:
         return None
     return f"{view.market.no_trade}; {order.side} {order.quantity} {order.symbol} would not only lower the position"
 
@@ -244,7 +246,8 @@ def _rolled(order: SubmitOrder, view: GateView) -> str | None:
     if not view.market.left:
         return None
     reducible, pending = _reducible(order, view)
-    if order.quantity + (0 if order.protective else pending) <= reducible:
+    # The view's worst cases leave out what an order that is being changed has filled.
+    if order.quantity + (-view.market.filled if order.protective else pending) <= reducible:
         return None
     return f"{view.market.left}; {order.side} {order.quantity} {order.symbol} would not only lower the position"
 
