@@ -20,11 +20,13 @@ import orjson
 import typer
 from structlog.typing import FilteringBoundLogger
 
+from nightdesk.chaos.command import chaos
 from nightdesk.clocks import SystemClock
 from nightdesk.console import render
 from nightdesk.console.calendar import calendar_verb
 from nightdesk.console.durations import seconds_of
 from nightdesk.console.exchange import EXCHANGE_COMMANDS
+from nightdesk.console.journal import JournalTools, journal_commands
 from nightdesk.console.summary import RunSummary
 from nightdesk.console.verbs import VERBS, ConfigOption, JsonOption, config_of
 from nightdesk.errors import ConfigurationError, CredentialsError, NightdeskError
@@ -67,10 +69,24 @@ app = typer.Typer(
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 app.command("calendar")(calendar_verb(SystemClock()))
+app.command("chaos")(chaos)
 simulator_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(simulator_app, name="simulator")
 for _name, _command in EXCHANGE_COMMANDS.items():
     simulator_app.command(_name)(_command)
+journal_app = typer.Typer(rich_markup_mode=None, help="Look at the order plant's journal, take it out, mend it.")
+app.add_typer(journal_app, name="journal")
+
+
+def _journal_tools() -> JournalTools:
+    # Only these verbs need what the order plant keeps its journal with.
+    from actors.plants import journal_tools
+
+    return journal_tools
+
+
+for _name, _command in journal_commands(_journal_tools, SystemClock()).items():
+    journal_app.command(_name)(_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -181,6 +197,7 @@ def _run_system(config: str, duration_s: float | None, log_format: str) -> int:
     settings = configuration.settings
     # Only a run needs what the verbs do not: supervisors bring Thespian with them.
     from actors.plants.last_actions import after_give_up
+    from nightdesk.rithmic.login_refusals import forget
     from supervisors.system import EXIT_BUDGET_SPENT, run_tree
     from supervisors.tree import build_tree
 
@@ -188,6 +205,8 @@ def _run_system(config: str, duration_s: float | None, log_format: str) -> int:
     failures: list[str] = []
     with _held(configuration):
         configure(log_format=log_format, level=settings.log_level, actor="run")
+        # Only here, not in what restarts processes of a run: it is a person who says that the login may be tried again.
+        forget(configuration.state_dir, get_logger())
         code: int = run_tree(
             build_tree(configuration),
             log_format=log_format,

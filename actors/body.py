@@ -1,6 +1,7 @@
 """What a worker runs: a body with its context. Nothing here knows of Thespian; ``actors.base`` runs it in a process."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -58,7 +59,7 @@ class Context:
         self._market_time = market_time
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alert_second = -1
-        self._alerts_in_second = 0
+        self._alerts_in_second: Counter[bool] = Counter()
         self._alerts_suppressed = 0
 
     @property
@@ -77,13 +78,17 @@ class Context:
         self._post(destination, message)
 
     def alert(self, event: str, severity: Severity, text: str, **fields: object) -> None:
-        """Tell the operator through every alert channel that selects this event."""
+        """Tell the operator through every alert channel that selects this event.
+
+        Errors and critical ones are counted apart: a second full of fills must not swallow them.
+        """
         second = int(self.clock.monotonic_s())
         if second != self._alert_second:
             self._alert_second = second
-            self._alerts_in_second = 0
-        self._alerts_in_second += 1
-        if self._alerts_in_second > ALERTS_PER_SECOND_MAX:
+            self._alerts_in_second.clear()
+        is_severe = severity in (Severity.ERROR, Severity.CRITICAL)
+        self._alerts_in_second[is_severe] += 1
+        if self._alerts_in_second[is_severe] > ALERTS_PER_SECOND_MAX:
             self._suppress_alert()
             return
         self._send_alert(event, severity, text, fields)

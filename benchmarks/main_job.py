@@ -6,8 +6,13 @@ strategies that count, through the exchange, the ticker plant and the market lan
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from nightdesk.errors import ConfigurationError
+from nightdesk.simulator.flows.tape import Tape
+from nightdesk.simulator.model import Product
+from nightdesk.simulator.venue.ledger import Scale
 from tests.e2e.agreement import exchange_orders
 from tests.e2e.harness import System, running, short_folder, sim_configuration, write_configuration
 from tests.e2e.test_replay import replay_configuration, rows_of
@@ -15,16 +20,41 @@ from tests.e2e.test_replay import replay_configuration, rows_of
 STRATEGIES = ("strategies/sma_es", "strategies/quoter_es")
 TRADING_TIMEOUT_S = 120.0
 REPLAY_TIMEOUT_S = 600.0
+ES = Product("ESZ6", "CME", 0.25, 50.0, 1.25)
+"""Whose prices the tapes hold, as the job plays them."""
+
+USAGE = "usage: python -m benchmarks.main_job [TAPE.parquet ...]"
+EXIT_USAGE = 2
 
 
-def main(tapes: list[Path]) -> None:
-    """Measure and print."""
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; the exit code. Bad arguments are one line, before anything is measured."""
+    try:
+        tapes = tapes_of(arguments)
+    except ConfigurationError as error:
+        print(f"main_job: {error} ({USAGE})", file=sys.stderr)
+        return EXIT_USAGE
     print("| measured | value |\n|---|---|")
     for name, value in main_job().items():
         print(f"| {name} | {value} |")
     for tape in tapes:
         rows, seconds = replay(tape)
         print(f"| replay of {tape.name}, {rows:,} ticks | {seconds:.1f} s, {rows / seconds:,.0f} ticks/s |")
+    return 0
+
+
+def tapes_of(arguments: Sequence[str]) -> list[Path]:
+    """The tapes that are named, the first row of each read. Raises ``ConfigurationError``."""
+    found = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            raise ConfigurationError(f"{argument[:60]!r} is no option; there are none, only tapes")
+        path = Path(argument).resolve()
+        if path.suffix != ".parquet" or not path.is_file():
+            raise ConfigurationError(f"{argument[:200]!r} is no Parquet file that is there; name a recorded tape")
+        next(Tape(str(path), Scale(ES)).rows())
+        found.append(path)
+    return found
 
 
 def main_job() -> dict[str, str]:
@@ -80,4 +110,4 @@ def _resident_mib(system: System) -> int:
 
 
 if __name__ == "__main__":
-    main([Path(name).resolve() for name in sys.argv[1:]])
+    sys.exit(main(sys.argv[1:]))

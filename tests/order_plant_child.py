@@ -11,6 +11,7 @@ from actors.plants.journal import Journal
 from actors.plants.order import OrderPlantBody
 from actors.plants.order_reconcile import ReconcilePolicy
 from nightdesk.clocks import SystemClock
+from nightdesk.rithmic.orders import ANSWERS, NEW_ORDERS
 from nightdesk.rithmic.session import PlantSession
 from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.trading.order import Order
@@ -22,15 +23,15 @@ def _die() -> None:
 
 
 class DyingJournal(Journal):
-    """Dies before or after the commit of an intent."""
+    """Dies before or after the commit of an intent, or of an exit that the server has made."""
 
     point = ""
 
-    def write_intent(self, order: Order) -> int:
+    def write_intent(self, *orders: Order) -> int:
         if self.point == "before_commit":
             _die()
-        event_id = super().write_intent(order)
-        if self.point == "commit":
+        event_id = super().write_intent(*orders)
+        if self.point == ("exit" if orders[0].parent_id else "commit"):
             _die()
         return event_id
 
@@ -45,7 +46,7 @@ class DyingPlant(OrderPlantBody):
 
         async def send_and_die(template_id: int, **fields: Any) -> None:
             await send(template_id, **fields)
-            if self.point == "send" and template_id == 312:
+            if self.point == "send" and template_id in NEW_ORDERS:
                 _die()
 
         session.send = send_and_die  # type: ignore[method-assign]
@@ -53,7 +54,8 @@ class DyingPlant(OrderPlantBody):
 
     def on_push(self, template_id: int, message: Any) -> None:
         is_fill = template_id == 352 and bool(message.fill_id)
-        if (self.point == "answer" and template_id == 313) or (self.point == "fill" and is_fill):
+        is_answer = ANSWERS.get(template_id) in NEW_ORDERS
+        if (self.point == "answer" and is_answer) or (self.point == "fill" and is_fill):
             _die()
         super().on_push(template_id, message)
         if self.point == "fill_committed" and is_fill:
@@ -65,7 +67,7 @@ async def main(run: RunConfiguration, point: str) -> None:
     context = FakeContext("plants/order", run.to_json(), SystemClock())
     DyingPlant.point = DyingJournal.point = point
     body = DyingPlant(context)
-    body.reconcile_policy = ReconcilePolicy(span_s=0.2, quiet_s=0.05, replay_everything=True)
+    body.reconcile_policy = ReconcilePolicy(span_s=0.2, quiet_s=0.05, replay_everything=True, positions_s=0.0)
     await body.start()
     body.journal.__class__ = DyingJournal
     await asyncio.Event().wait()

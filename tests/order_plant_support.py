@@ -38,7 +38,9 @@ def configuration(folder: Path, **changes: Any) -> RunConfiguration:
         "name": "test",
         "mode": "sim",
         "instruments": [Instrument(symbol="ESH4", exchange="CME", tick_size=0.25, point_value=50.0, commission=2.25)],
-        "risk": Risk(max_order_quantity=10, max_position=20, max_open_orders=20, max_orders_per_second=100),
+        "risk": Risk(
+            max_order_quantity=10, max_position=20, max_open_orders=20, max_orders_per_second=100, self_trade="allow"
+        ),
         "strategies": [
             Strategy.model_validate({"name": name, "class": "m:C", "symbols": ["ESH4"]}) for name in ("one", "two")
         ],
@@ -61,10 +63,18 @@ class FakeSession:
         self.lists: dict[int, list[Any]] = {320: [], 3506: []}
         self.fail: Exception | None = None
         self.fail_requests: Exception | None = None
+        self.refusals: dict[int, Exception] = {}
+        """What single requests raise, by template."""
+        self.answers: dict[int, list[Any]] = {}
+        """The frames that answers themselves bring (3513), by the template of their request."""
+        self.on_request: Callable[[int, dict[str, Any]], None] = lambda template_id, fields: None
         self.on_send: Callable[[int, dict[str, Any]], None] = lambda template_id, fields: None
         self.identity = IDENTITY
+        self.limits: Any = TEMPLATES[305](template_id=305, account_id=ACCOUNT_ID)
+        """What the broker says of the account's limits; None: nothing."""
         self.trade_routes = {"CME": "simulator"}
         self.connected = True
+        self.closed_for = ""
 
     async def send(self, template_id: int, **fields: Any) -> None:
         self.sent.append((template_id, fields))
@@ -74,18 +84,28 @@ class FakeSession:
 
     async def request(self, template_id: int, **fields: Any) -> list[Any]:
         self.requests.append((template_id, fields))
+        self.on_request(template_id, fields)
         if self.fail_requests is not None:
             raise self.fail_requests
+        if template_id in self.refusals:
+            raise self.refusals[template_id]
+        if template_id == 304:
+            return [self.limits] if self.limits is not None else []
         for message in self.lists.get(template_id, []):
             self.body.on_push(352, message)
-        return []
+        return self.answers.get(template_id, [])
 
-    async def close(self) -> None:
+    async def close(self, reason: str = "closed") -> None:
         self.connected = False
+        self.closed_for = reason
 
     def of(self, template_id: int) -> list[dict[str, Any]]:
         """The fields of every frame of one template that was sent."""
         return [fields for sent, fields in self.sent if sent == template_id]
+
+    def asked(self, template_id: int) -> list[dict[str, Any]]:
+        """The fields of every request of one template."""
+        return [fields for asked, fields in self.requests if asked == template_id]
 
 
 class FakePeer:
@@ -118,10 +138,13 @@ class Plant(OrderPlantBody):
     async def _keep_link(self) -> None:
         await asyncio.Event().wait()
 
-    async def link_up(self, *, wait: bool = True, **lists: list[Any]) -> FakeSession:
+    async def link_up(
+        self, *, wait: bool = True, prepare: Callable[[FakeSession], None] = lambda session: None, **lists: list[Any]
+    ) -> FakeSession:
         """A new session; ``orders`` and ``fills`` are what the broker's lists show."""
         session = FakeSession(self)
-        session.lists = {320: lists.get("orders", []), 3506: lists.get("fills", [])}
+        prepare(session)
+        session.lists |= {320: lists.get("orders", []), 3506: lists.get("fills", [])}
         self.session = session  # type: ignore[assignment]
         await self.on_link_up(session)  # type: ignore[arg-type]
         if wait:
@@ -148,7 +171,16 @@ class Plant(OrderPlantBody):
         self._lane.on_message(peer, message)  # type: ignore[arg-type]
 
 
-FAST = ReconcilePolicy(attempts=3, span_s=0.0, quiet_s=0.0, retry_s=0.01, replay_everything=True)
+FAST = ReconcilePolicy(
+    attempts=3,
+    span_s=0.0,
+    quiet_s=0.0,
+    retry_s=0.01,
+    replay_everything=True,
+    positions_s=0.0,
+    fresh_session=False,
+)
+"""Nobody brings positions, and no link comes back by itself."""
 
 
 async def started(run: RunConfiguration, policy: ReconcilePolicy = FAST) -> Plant:
@@ -245,6 +277,23 @@ def image(tag: str, basket: str, status: str = "open", total: int = 0, left: int
         total_fill_size=total,
         total_unfilled_size=left,
     )
+
+
+def historic(basket: str, fill_id: str, quantity: int, **fields: Any) -> Any:
+    """3513: an execution in the history of fills."""
+    values: dict[str, Any] = {
+        "template_id": 3513,
+        "basket_id": basket,
+        "account_id": ACCOUNT_ID,
+        "symbol": "ESH4",
+        "exchange": "CME",
+        "transaction_type": "BUY",
+        "fill_id": fill_id,
+        "fill_size": quantity,
+        "fill_price": 5000.0,
+        "ssboe": 1_700_000_000,
+    }
+    return TEMPLATES[3513](**(values | fields))
 
 
 Scenario = Callable[[Plant, FakeSession, FakePeer, int], Awaitable[None]]

@@ -54,7 +54,7 @@ def test_task_that_fails_ends_the_actor_and_a_cancelled_one_does_not() -> None:
 
 
 def test_alerts_over_the_limit_are_counted_not_sent() -> None:
-    """The limit is per second; in the next one alerts pass again."""
+    """The limit is per second; in the next one alerts pass again. What somebody must see is not lost among fills."""
 
     async def main() -> None:
         clock = ManualClock()
@@ -62,6 +62,9 @@ def test_alerts_over_the_limit_are_counted_not_sent() -> None:
         for number in range(ALERTS_PER_SECOND_MAX + 5):
             context.alert("noise", Severity.INFO, f"{number}", number=number)
         assert len(context.alerts) == ALERTS_PER_SECOND_MAX
+        for severity in (Severity.ERROR, Severity.CRITICAL, Severity.WARNING):
+            context.alert("matter", severity, "look")
+        assert [alert.severity for alert in context.alerts if alert.event == "matter"] == ["error", "critical"]
         clock.advance(1.0)
         context.alert("noise", Severity.INFO, "later")
         assert context.alerts[-1].text == "later"

@@ -106,6 +106,30 @@ ANSWERS: dict[str, Any] = {
             "children": [STATUS["children"][0]],
         }
     ],
+    "risk": {
+        "trading_state": "REDUCING",
+        "breaches": [{"owner": "account", "code": "RISK_DAILY_LOSS"}],
+        "limits": [
+            {
+                "level": "account",
+                "name": "daily_loss_limit",
+                "symbol": "",
+                "limit": 500.0,
+                "use": 505.0,
+                "percent": 101.0,
+                "state": "reached",
+            },
+            {
+                "level": "account",
+                "name": "price_collar",
+                "symbol": "",
+                "limit": "40 ticks",
+                "use": None,
+                "percent": None,
+                "state": "per_order",
+            },
+        ],
+    },
     "spec": {"id": "plants/ticker", "restart": "PERMANENT", "shutdown_s": None, "children": [], "branch": BRANCH},
 }
 
@@ -171,8 +195,12 @@ def call(system: FakeSystem, *arguments: str) -> int:
         (["cancel-all"], {}),
         (["cancel-all", "strategies/cross"], {"id": "strategies/cross"}),
         (["flatten"], {}),
-        (["halt"], {}),
-        (["resume-trading"], {}),
+        (["flatten", "strategies/cross", "--force"], {"id": "strategies/cross", "force": True}),
+        (["risk"], {}),
+        (["risk-reset", "account", "--reason", "new"], {"id": "account", "reason": "new"}),
+        (["reduce", "--reason", "news"], {"reason": "news"}),
+        (["halt", "--reason", "wrong prices"], {"reason": "wrong prices"}),
+        (["resume-trading", "--reason", "right again"], {"reason": "right again"}),
         (["stop"], {}),
     ],
 )

@@ -11,6 +11,7 @@ from nightdesk.errors import ConfigurationError
 from nightdesk.instrument_table import AliasEntry, ContractFacts, InstrumentTable, TableFile
 from nightdesk.settings.contracts import expired
 from nightdesk.settings.load import load_settings
+from nightdesk.settings.models import Instrument
 from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.trading.rolls import Leg
 from tests.calendar_support import at
@@ -85,6 +86,24 @@ def test_check_names_contracts_that_have_ended(tmp_path: Path) -> None:
     assert "warning: instruments: ESZ5 ended" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("start", "complaint"),
+    [
+        ("2035-01-02T10:00:00-06:00", "calendar cme_equity ends before 2035-01-02 16:00 UTC; it knows "),
+        ("1999-01-04T10:00:00-06:00", "calendar cme_equity begins after 1999-01-04 16:00 UTC; it knows "),
+    ],
+)
+def test_a_start_outside_of_the_calendars_is_refused(tmp_path: Path, start: str, complaint: str) -> None:
+    """In one line with its place; a market that never closes has no such limit."""
+    text = TEXT + f"exchange: {{start: {start}}}\n"
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    assert f"desk.yaml:9: exchange.start: {start}: {complaint}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    always = text.replace("start:", "sessions: always, start:")
+    assert load(tmp_path, always).settings.exchange is not None
+
+
 def test_calendar_names_the_next_roll(tmp_path: Path) -> None:
     """Old and new contract, the opening from which it holds, and what becomes of positions."""
     (tmp_path / "desk.yaml").write_text(TEXT + f"state_dir: {tmp_path / 's'}\nruntime_dir: {tmp_path / 'r'}\n")
@@ -96,13 +115,13 @@ def test_calendar_names_the_next_roll(tmp_path: Path) -> None:
 # The table.
 
 
-def contracts(folder: Path, moment: str, **roll: Any) -> Contracts:
-    run = configuration(folder, instruments=front("roll", **roll), strategies=[])
+def contracts(folder: Path, moment: str, *beside: Instrument, **roll: Any) -> Contracts:
+    run = configuration(folder, instruments=[*front("roll", **roll), *beside], strategies=[])
     return Contracts(run, ManualTime(ManualClock(), at(moment)))
 
 
 def test_a_missing_or_damaged_table_is_derived_again(tmp_path: Path) -> None:
-    """Whatever stands in the file, everybody has a front contract, and the same one."""
+    """Whatever stands in one file, where the other is missing: everybody has a front contract, and the same one."""
     (tmp_path / "state").mkdir()
     file = tmp_path / "state" / "instruments.json"
     for content in (None, b"", b"{", b"[1]", b'{"version": 99}', b'{"aliases": {"ES.front": 5}}', b"\xff" * 100):
@@ -154,3 +173,14 @@ def test_contracts_belong_to_their_alias(tmp_path: Path) -> None:
     assert instrument is not None
     assert (instrument.symbol, instrument.tick_size, instrument.roll) == ("ESH4", 0.25, None)
     assert found.instrument("ES.front") is None
+
+
+def test_a_contract_that_is_configured_beside_its_alias_keeps_its_place_in_the_chain(tmp_path: Path) -> None:
+    """It has its own terms, is listed once, and the alias means it all the same."""
+    beside = Instrument(symbol="ESZ3", exchange="CME", tick_size=0.5, point_value=50.0)
+    found = contracts(tmp_path, "2023-12-01 12:00", beside)
+    assert found.front("ES.front") == "ESZ3"
+    assert (found.configured("ESZ3"), found.configured("ESH4")) == ("ESZ3", "ES.front")
+    assert [found.index("ES.front", symbol) for symbol in ("ESU3", "ESZ3", "ESH4")] == [-1, 0, 1]
+    assert [(each.symbol, each.tick_size) for each in found.listed(ahead=1)] == [("ESZ3", 0.5), ("ESH4", 0.25)]
+    assert found.ends("ESZ3").last_ns == at("2023-12-15 08:30")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nightdesk.calendars.load import load_calendar
 from nightdesk.calendars.products import calendar_of, is_known, product_of
-from nightdesk.trading.contracts import MONTHS, RULES, date_of, expiry_of, parse_contract
+from nightdesk.trading.contracts import MONTHS, RULES, date_of, ending_on, expiry_of, parse_contract, trade_date_of
 from tests.calendar_support import at, utc
 
 COUNTED = {
@@ -69,6 +69,33 @@ def test_year_of_one_digit_is_the_nearest_and_of_two_digits_as_well() -> None:
     ]
     assert parse_contract("M2KZ27", 2026) == ("M2K", 12, 2027)
     assert [parse_contract(symbol, 2026) for symbol in ("ES", "ES.front", "", "ESA6", "ESZ123")] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2026", "20261301", "20260230", "00000000", "99991231", "2026-12-", "2026121\u0668"]
+)
+def test_what_is_no_date_of_an_end_is_none(text: str) -> None:
+    """Placeholders and other notations; nothing is guessed."""
+    assert trade_date_of(text) is None
+    assert trade_date_of("20261218") == 20261218
+
+
+@pytest.mark.parametrize(
+    ("symbol", "trade_date", "ends"),
+    [
+        ("ESZ6", 20261218, "2026-12-18 08:30"),
+        ("ESZ6", 20261217, "2026-12-17 08:30"),
+        ("ESZ6", 20261219, "2026-12-19 08:30"),  # a Saturday
+        ("HOZ4", 20141128, "2014-11-28 12:45"),  # the market closes early
+        ("SR3Z6", 20261216, "2026-12-16 18:00"),  # no rule: the end of that day in UTC
+    ],
+)
+def test_an_end_that_somebody_else_names_is_at_the_product_s_time_of_day(
+    symbol: str, trade_date: int, ends: str
+) -> None:
+    """Or with the close of a day that closes early."""
+    calendar = load_calendar(calendar_of(product_of(symbol)))
+    assert ending_on(symbol, trade_date, trade_date // 10_000, calendar) == (trade_date, at(ends))
 
 
 def test_nothing_is_said_of_products_without_a_rule() -> None:

@@ -25,8 +25,10 @@ from nightdesk.messages import (
     CommandResult,
     FillReport,
     FillsReport,
+    LimitReport,
     Message,
     OperatorCancelAll,
+    OperatorFlatten,
     OrdersReport,
     OrderStatistics,
     PauseStrategy,
@@ -36,9 +38,12 @@ from nightdesk.messages import (
     QueryFills,
     QueryOrders,
     QueryPositions,
+    QueryRisk,
     QuerySpec,
     QueryStatus,
+    ResetRisk,
     RestartChild,
+    RiskReport,
     SetTradingState,
     Side,
     SpecReport,
@@ -69,6 +74,17 @@ alerts: [{{name: log, kind: log}}]
 """
 
 
+LIMIT: dict[str, Any] = {
+    "name": "daily_loss_limit",
+    "level": "account",
+    "symbol": "",
+    "limit": 500.0,
+    "use": 505.0,
+    "percent": 101.0,
+    "state": "reached",
+}
+
+
 class System(FakeContext):
     """Answers as a whole system would, except for those in ``silent``."""
 
@@ -97,6 +113,15 @@ class System(FakeContext):
                 return [OrdersReport(request_id=request_id, orders=())]
             case QueryPositions(request_id=request_id):
                 return [PositionsReport(request_id=request_id, positions=(position("one"), position("")))]
+            case QueryRisk(request_id=request_id):
+                return [
+                    RiskReport(
+                        request_id=request_id,
+                        trading_state=TradingState.REDUCING,
+                        breaches=(("account", "RISK_DAILY_LOSS"),),
+                        limits=(LimitReport(**LIMIT),),
+                    )
+                ]
             case QueryFills(request_id=request_id):
                 return [FillsReport(request_id=request_id, fills=(FILL,))]
             case QuerySpec(request_id=request_id, child_id=child_id) if not self.refuse:
@@ -307,9 +332,14 @@ def test_commands_reach_those_who_carry_them_out(folder: Path) -> None:
     async def scene(system: System, folder: Path) -> None:
         for verb, arguments, destination, kind in (
             ("pause", {"id": "strategies/one", "reason": "news"}, "plants/order", PauseStrategy),
-            ("halt", {}, "plants/order", SetTradingState),
-            ("resume-trading", {}, "plants/order", SetTradingState),
+            ("reduce", {"reason": "news"}, "plants/order", SetTradingState),
+            ("halt", {"reason": "wrong prices"}, "plants/order", SetTradingState),
+            ("resume-trading", {"reason": "right again"}, "plants/order", SetTradingState),
+            ("risk-reset", {"id": "account", "reason": "new evaluation"}, "plants/order", ResetRisk),
+            ("risk-reset", {"id": "strategies/one", "reason": "mended"}, "plants/order", ResetRisk),
             ("cancel-all", {}, "plants/order", OperatorCancelAll),
+            ("flatten", {}, "plants/order", OperatorFlatten),
+            ("flatten", {"id": "strategies/one", "force": True}, "plants/order", OperatorFlatten),
             ("restart", {"id": "services/alerts/log"}, "services", RestartChild),
             ("restart", {"id": "exchange"}, "root", RestartChild),
             ("restart", {"id": "strategies/two"}, "strategies", RestartChild),
@@ -321,6 +351,15 @@ def test_commands_reach_those_who_carry_them_out(folder: Path) -> None:
             assert answer == {"request_id": "r1", "ok": True, "result": {"text": "carried out"}}
             assert system.told[-1][0] == destination
             assert isinstance(system.told[-1][1], kind)
+        flattens = [message for _, message in system.told if isinstance(message, OperatorFlatten)]
+        assert [(each.strategy_id, each.force) for each in flattens] == [("", False), ("one", True)]
+        states = [message for _, message in system.told if isinstance(message, SetTradingState)]
+        assert [each.trading_state.value for each in states] == ["REDUCING", "HALTED", "ACTIVE"]
+        assert [each.reason for each in states] == ["news", "wrong prices", "right again"]
+        resets = [message for _, message in system.told if isinstance(message, ResetRisk)]
+        assert [(each.owner, each.reason) for each in resets] == [("", "new evaluation"), ("one", "mended")]
+        # The kernel's word for who is at the other end.
+        assert {(each.uid, each.pid) for each in (*states, *resets)} == {(os.geteuid(), os.getpid())}
         pause = next(message for _, message in system.told if isinstance(message, PauseStrategy))
         assert (pause.strategy_id, pause.reason) == ("one", "news")
 
@@ -352,6 +391,9 @@ def test_reports_are_rows_of_json(folder: Path) -> None:
         ("spec", {"id": "nobody"}, "no such child: 'nobody'"),
         ("cancel-all", {"id": ""}, "no such strategy: ''"),
         ("flatten", {"id": ""}, "no such strategy: ''"),
+        ("flatten", {"force": "yes"}, "force: expected true or false, not 'yes'"),
+        ("flatten", {"force": 1}, "force: expected true or false, not '1'"),
+        ("cancel-all", {"force": True}, "cancel-all takes no argument 'force'"),
         ("fills", {"limit": 0}, "limit: expected a whole number from 1"),
         ("fills", {"limit": True}, "limit: expected a whole number from 1"),
         ("status", {"verbose": True}, "status takes no argument 'verbose'"),
@@ -458,6 +500,45 @@ def test_restart_of_control_is_answered_first(folder: Path) -> None:
     async def scene(system: System, folder: Path) -> None:
         assert (await ask(folder, "restart", id="services/control"))["ok"] is True
         await wait_until_async(lambda: system.of(RestartChild))
+
+    play(folder, scene)
+
+
+@pytest.mark.parametrize("verb", ["reduce", "halt", "resume-trading", "risk-reset"])
+@pytest.mark.parametrize("reason", [None, "", "  \n "])
+def test_state_of_trading_is_not_changed_without_a_reason(folder: Path, verb: str, reason: str | None) -> None:
+    """Whoever reads the record must learn why."""
+
+    async def scene(system: System, folder: Path) -> None:
+        arguments = {"reason": reason, **({"id": "account"} if verb == "risk-reset" else {})}
+        answer = await ask(folder, verb, **arguments)
+        assert answer["error"] == f'{verb} needs a reason: add --reason "TEXT"'
+        assert system.told == []
+
+    play(folder, scene)
+
+
+def test_risk_shows_every_limit(folder: Path) -> None:
+    """The keys of ``risk`` are an interface."""
+
+    async def scene(system: System, folder: Path) -> None:
+        assert (await ask(folder, "risk"))["result"] == {
+            "trading_state": "REDUCING",
+            "breaches": [{"owner": "account", "code": "RISK_DAILY_LOSS"}],
+            "limits": [LIMIT],
+        }
+
+    play(folder, scene)
+
+
+def test_reset_of_an_unknown_owner_names_the_known_ones(folder: Path) -> None:
+    """A slip must not reset somebody else."""
+
+    async def scene(system: System, folder: Path) -> None:
+        for given in (None, "", "three", "strategies/three"):
+            answer = await ask(folder, "risk-reset", id=given, reason="why not")
+            assert answer["error"].endswith("(there are account, one, two)")
+        assert system.told == []
 
     play(folder, scene)
 

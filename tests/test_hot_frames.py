@@ -89,3 +89,7 @@ def test_numbers_of_any_length_are_written_as_protobuf_does() -> None:
     numbers = [0, 1, 127, 128, (1 << 14) - 1, 1 << 14, (1 << 28) - 1, 1 << 28, (1 << 31) - 1, -1]
     tag = encode(250, marker=0)[len(head) : -1]
     assert [encode(250, marker=number) for number in numbers] == [head + tag + varint(number) for number in numbers]
+    head = encode(150)
+    numbers = [(1 << 28) + 1, 999_999_999, (1 << 42) - 1, 1 << 42, (1 << 64) - 1]
+    tag = encode(150, volume=0)[len(head) : -1]
+    assert [encode(150, volume=number) for number in numbers] == [head + tag + varint(number) for number in numbers]

@@ -104,7 +104,7 @@ async def plant(configured: RunConfiguration) -> AsyncIterator[OrderPlantBody]:
     os.makedirs(configured.state_dir, exist_ok=True)
     context = FakeContext("plants/order", configured.to_json(), SystemClock())
     body = OrderPlantBody(context)
-    body.reconcile_policy = ReconcilePolicy(span_s=0.2, quiet_s=0.05, replay_everything=True)
+    body.reconcile_policy = ReconcilePolicy(span_s=0.2, quiet_s=0.05, replay_everything=True, positions_s=0.0)
     await body.start()
     try:
         await wait_until_async(lambda: not body.account.reconciling)

@@ -270,24 +270,30 @@ def test_a_position_that_differs_for_long_is_told_once(tmp_path: Path) -> None:
             body.audit.on_message(pnl, position)  # type: ignore[arg-type]
             body.audit.on_message(pnl, BrokerSnapshotEnd(account_id="SIM-1", ts_event_ns=1))  # type: ignore[arg-type]
 
-        def pass_time(seconds: float) -> None:
+        async def pass_time(seconds: float) -> None:
             body.audit.check()
             body.context.clock.advance(seconds)  # type: ignore[attr-defined]
+            body.audit.check()
+            # A difference has a reconciliation settle it first.
+            await wait_until_async(lambda: not body.account.reconciling)
             body.audit.check()
 
         pnl = FakePeer()
         body.audit.on_message(pnl, AuditHello(child_id=ChildId("plants/pnl"), incarnation=1))  # type: ignore[arg-type]
         assert pnl.of(AccountIdentity)[0].account_ids == ("SIM-1",)
         broker(3)
-        pass_time(4.0)
+        await pass_time(4.0)
         assert told() == 0
-        pass_time(2.0)
-        pass_time(60.0)
+        await pass_time(2.0)
+        assert told() == 0
+        await pass_time(6.0)
+        await pass_time(60.0)
         assert told() == 1
         broker(0)
-        pass_time(60.0)
+        await pass_time(60.0)
         broker(-1)
-        pass_time(6.0)
+        await pass_time(6.0)
+        await pass_time(6.0)
         assert told() == 2
 
     play(tmp_path, scenario)

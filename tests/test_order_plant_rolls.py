@@ -1,7 +1,7 @@
 """Positions when an alias rolls, in the order plant: moved, closed or kept, over kills at every step."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +21,23 @@ from tests.roll_support import (
     OLD,
     ROLLING,
     Broker,
+    alerts,
     begun,
     connected,
     held,
     holding,
+    is_done,
+    play,
     time_of,
 )
 from tests.support import wait_until_async
-
-Scene = Callable[[Plant, Broker, FakeSession, FakePeer, int], Awaitable[None]]
-
-
-def play(folder: Path, scene: Scene, position: str = "roll", moment: str = DAY_BEFORE) -> None:
-    """A connected plant and its strategy."""
-
-    async def run() -> None:
-        broker = Broker()
-        body = await begun(folder, moment, position)
-        session, peer, epoch = await connected(body, broker)
-        await scene(body, broker, session, peer, epoch)
-        await body.stop()
-        assert body.context.crashed is None  # type: ignore[attr-defined]
-
-    asyncio.run(run())
-
-
-def alerts(body: Plant) -> list[str]:
-    return [alert.event for alert in body.context.alerts if alert.event != "execution_fill"]  # type: ignore[attr-defined]
-
-
-def is_done(body: Plant) -> bool:
-    rolls = body.journal.rolls()
-    return bool(rolls) and all(roll.is_done for roll in rolls)
 
 
 def test_a_position_moves_to_the_next_contract_before_the_last_close(tmp_path: Path) -> None:
     """Entries and protection go, the old contract is closed, the same quantity is opened in the new one, once."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         await asyncio.sleep(0.02)
         assert broker.tags() == []
         time_of(body).set(at(ROLLING))
@@ -83,7 +61,7 @@ def test_a_position_is_closed_where_it_is_to_be_flat(tmp_path: Path) -> None:
     """``flatten``: nothing is opened in the new contract."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         time_of(body).set(at(ROLLING))
         await wait_until_async(lambda: is_done(body))
         assert (held(body, OLD), held(body, NEW), len(broker.tags())) == (0, 0, 1)
@@ -95,7 +73,7 @@ def test_a_position_that_is_kept_is_told_once(tmp_path: Path) -> None:
     """``keep``: nothing is sent, not after the roll either; orders stay."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         for moment in (ROLLING, AFTER):
             time_of(body).set(at(moment))
             await asyncio.sleep(0.02)
@@ -112,7 +90,7 @@ def test_a_roll_that_was_missed_is_made_up_for(tmp_path: Path) -> None:
         broker = Broker()
         body = await begun(tmp_path, DAY_BEFORE)
         _, peer, epoch = await connected(body, broker)
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         await body.stop()
         body = await begun(tmp_path, BREAK)
         await connected(body, broker)
@@ -171,7 +149,7 @@ def dies(body: Plant, broker: Broker, session: FakeSession, point: str, monkeypa
         watch("write_intent", lambda order: leg in order.client_order_id)
     elif point.endswith("filled"):
         watch(
-            "write_order", lambda order, events=(), fill=None, ts=0: fill is not None and leg in order.client_order_id
+            "write_order", lambda order, events=(), fill=None, *rest: fill is not None and leg in order.client_order_id
         )
     serve = session.on_send
 
@@ -184,7 +162,8 @@ def dies(body: Plant, broker: Broker, session: FakeSession, point: str, monkeypa
         elif point.endswith("sent") and template_id == 312 and leg in fields["user_tag"]:
             die()
             # It arrived, and nobody is there to hear of it.
-            broker.orders[fields["user_tag"]] = {**fields, "done": True}
+            broker.take(fields)
+            broker.orders[fields["user_tag"]].update(filled=fields["quantity"], over=True)
         else:
             serve(template_id, fields)
 
@@ -201,7 +180,7 @@ def test_a_plant_killed_at_any_step_leaves_the_rest_to_the_next_one(
         broker = Broker()
         body = await begun(tmp_path, DAY_BEFORE)
         session, peer, epoch = await connected(body, broker)
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         dies(body, broker, session, point, monkeypatch)
         time_of(body).set(at(ROLLING))
         await wait_until_async(lambda: body.journal.failed)
@@ -210,7 +189,6 @@ def test_a_plant_killed_at_any_step_leaves_the_rest_to_the_next_one(
         await body.stop()
         body = await begun(tmp_path, ROLLING)
         assert [roll.is_done for roll in body.journal.rolls()] == [False]
-        assert (StrategyId("one"), OLD) in body.gate.flattening
         await connected(body, broker)
         await wait_until_async(lambda: is_done(body))
         await turns(50)
@@ -226,7 +204,7 @@ def test_a_refused_leg_is_tried_again_under_another_id(tmp_path: Path) -> None:
     """The second leg is refused twice; in the end the quantity is right."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         broker.rejects = 3
         time_of(body).set(at(ROLLING))
         await wait_until_async(lambda: is_done(body))
@@ -239,7 +217,7 @@ def test_a_roll_whose_orders_always_fail_is_handed_to_a_person(tmp_path: Path) -
     """After so many refusals a critical alert says so, and nothing more is sent."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         broker.rejects = 1000
         time_of(body).set(at(ROLLING))
         await wait_until_async(lambda: "roll_incomplete" in alerts(body))
@@ -252,7 +230,7 @@ def test_a_flatten_between_the_legs_takes_the_second_one_back(tmp_path: Path) ->
     """Who wants to be flat gets no new position; the operator's flatten and the strategy's alike."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         broker.silent = True
         time_of(body).set(at(ROLLING))
         await wait_until_async(lambda: len(broker.tags()) == 1)
@@ -313,7 +291,7 @@ def test_a_journal_knows_its_rolls(tmp_path: Path) -> None:
     """What was begun and how it stands is read back; a roll is one row."""
 
     async def scene(body: Plant, broker: Broker, session: FakeSession, peer: FakePeer, epoch: int) -> None:
-        await holding(body, peer, epoch)
+        await holding(body, broker, peer, epoch)
         time_of(body).set(at(ROLLING))
         await wait_until_async(lambda: is_done(body))
 

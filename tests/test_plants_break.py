@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection
 from actors.plants import plant as plant_module
 from actors.plants.plant import PlantBody
 from actors.plants.ticker import TickerPlantBody
-from nightdesk.clocks import ManualTime, SystemClock
+from nightdesk.clocks import Clock, ManualTime, SystemClock
 from nightdesk.errors import CredentialsError, LinkError
 from nightdesk.messages import ConnectionLost, DataGap
 from tests.fake_gateway import FakeGateway, frame
@@ -34,11 +34,20 @@ QUICK = 20.0
 IN_SESSION, IN_BREAK, REOPENED = "2026-11-23 15:00", "2026-11-23 22:10", "2026-11-23 23:00:20"
 
 
+class SkippingClock(SystemClock):
+    """The machine's clock, and what was skipped of it."""
+
+    skipped_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.skipped_s
+
+
 def plant(
-    folder: Path, start: str, *, speed: float = 1.0, incarnation: int = 1, **changes: Any
+    folder: Path, start: str, *, speed: float = 1.0, incarnation: int = 1, clock: Clock | None = None, **changes: Any
 ) -> tuple[TickerPlantBody, FakeContext, ManualTime]:
     """A ticker plant whose market time begins at ``start`` and passes ``speed`` times as fast as this machine's."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     time = ManualTime(clock, utc_ns(start), speed=speed)
     exchange = {"sessions": "calendar", "source": {"kind": "synthetic"}}
     configured = configuration(folder, **{"exchange": exchange, **changes})
@@ -315,11 +324,13 @@ def test_refusals_after_a_good_login_are_minutes_apart(folder: Path) -> None:
     """A gateway that refuses everybody right after its maintenance must not end the night within a second."""
 
     async def scenario() -> None:
-        body, context, _ = plant(folder, IN_SESSION)
+        clock = SkippingClock()
+        body, context, _ = plant(folder, IN_SESSION, clock=clock)
         waits: list[float] = []
 
-        async def wait(delay_s: float, *, is_quiet: bool) -> None:
+        async def wait(delay_s: float, *, is_quiet: bool = False) -> None:
             waits.append(delay_s)
+            clock.skipped_s += delay_s
             await asyncio.sleep(0)
 
         body.link_schedule.wait = wait  # type: ignore[method-assign]

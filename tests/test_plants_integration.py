@@ -92,7 +92,8 @@ async def started(body: PlantBody) -> AsyncIterator[FakeContext]:
     """A body between its start and its stop; what crashed it is raised."""
     context = body.context
     assert isinstance(context, FakeContext)
-    os.makedirs(body.run.runtime_dir, exist_ok=True)
+    for path in (body.run.runtime_dir, body.run.state_dir):
+        os.makedirs(path, exist_ok=True)
     await body.start()
     try:
         yield context
@@ -227,7 +228,7 @@ def test_replay_at_full_speed_is_whole_for_every_strategy(folder: Path) -> None:
 
 def test_replay_does_not_wait_for_ever_for_a_missing_strategy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy that never comes (parked) holds up the others for the grace only."""
-    monkeypatch.setattr("actors.plants.ticker.REPLAY_GRACE_S", 0.1)
+    monkeypatch.setattr("actors.plants.market_gate.GRACE_S", 0.1)
 
     async def scenario() -> None:
         strategies = [{"name": name, "class": "some.module:Some", "symbols": [SYMBOL]} for name in ("a", "b")]

@@ -168,6 +168,8 @@ def test_shipped_terms_are_those_of_the_recorded_table() -> None:
 def test_the_next_contract_takes_over_after_a_whole_session_with_more_volume() -> None:
     """Not during the session, not of two different sessions, and not with as much."""
     watch = VolumeWatch(ES)
+    for symbol in ("ESZ6", "ESH7"):
+        watch.begin(symbol, at("2026-12-07 16:30"))
     day = at("2026-12-08 10:00")
     for symbol, volume in (("ESZ6", 100), ("ESH7", 100), ("ESH7", 101)):
         watch.note(symbol, day, volume)

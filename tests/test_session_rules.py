@@ -11,7 +11,8 @@ from nightdesk.calendars.load import load_calendar
 from nightdesk.messages import Denial, OrderType, Side, TimeInForce
 from nightdesk.settings.session_rules import rules_of
 from nightdesk.settings.strategy_session import StrategySession
-from nightdesk.trading.risk import MarketView, check_modify, check_order
+from nightdesk.trading.risk import check_modify, check_order
+from nightdesk.trading.risk_view import MarketView
 from nightdesk.trading.session_rules import NoTradeWindow, SessionRules
 from nightdesk.trading.sessions import NS_PER_S, AlwaysOpen, Break, MarketPhase, SessionCalendar
 from tests.calendar_support import at, calendars, moments
@@ -174,15 +175,20 @@ def test_no_trade_lets_pass_only_what_lowers_the_position(
 def test_exit_beside_its_stop_passes_and_a_second_exit_does_not() -> None:
     """What is protective gives way to an exit; two exits could turn the position over."""
     sell = order(side=Side.SELL, quantity=2)
-    beside_stop = view(strategy_position=2, strategy_worst_sell=2, market=MarketView(no_trade="now"))
+    beside_stop = view(strategy_position=2, market=MarketView(no_trade="now"))
     assert check_order(sell, beside_stop) is None
-    assert check_order(order(side=Side.SELL, quantity=2, protective=True), beside_stop) is None
-    market = MarketView(no_trade="now", unprotective_sell=1)
-    assert (
-        check_order(order(side=Side.SELL, quantity=2, protective=True), view(strategy_position=2, market=market))
-        is None
+    stop = order(
+        side=Side.SELL,
+        quantity=2,
+        protective=True,
+        order_type=OrderType.STOP_MARKET,
+        price=None,
+        trigger_price=4990.0,
     )
-    refusal = check_order(sell, view(strategy_position=2, strategy_worst_sell=1, market=market))
+    assert check_order(stop, beside_stop) is None
+    market = MarketView(no_trade="now", unprotective_sell=1)
+    assert check_order(stop, view(strategy_position=2, market=market)) is None
+    refusal = check_order(sell, view(strategy_position=2, market=market))
     assert refusal is not None
     assert refusal.code is Denial.SESSION_NO_TRADE
 
@@ -192,7 +198,7 @@ def test_exit_beside_its_stop_passes_and_a_second_exit_does_not() -> None:
 def test_what_an_exit_has_filled_does_not_count_when_it_is_changed(why: str, protective: bool) -> None:
     """Five, three of them filled, beside a position of two: the rest only lowers it."""
     market = MarketView(filled=3, no_trade="now") if why == "no_trade" else MarketView(filled=3, left="now")
-    beside = view(strategy_position=2, strategy_worst_sell=-3, market=market)
+    beside = view(strategy_position=2, market=market)
     for quantity, passes in ((5, True), (6, False)):
         changed = order(side=Side.SELL, quantity=quantity, protective=protective)
         assert (check_modify(changed, beside) is None) is passes

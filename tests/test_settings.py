@@ -37,8 +37,13 @@ strategies:
 alerts:
   - {name: log, kind: log}
 """
+LIMITS = (
+    "price_collar: {ticks: 40}, daily_loss_limit: 500, max_contracts: 5, market_data_stale_s: 5, "
+    "duplicate_window_s: 1, rejects_in_row_max: 3"
+)
+"""What mode live needs of ``risk`` beside what every mode does."""
 LIVE = (
-    GOOD.replace("mode: sim", "mode: live\narmed: true")
+    GOOD.replace("mode: sim", "mode: live\narmed: true").replace("per_second: 20}", f"per_second: 20, {LIMITS}}}")
     + """\
 gateway: {url: "wss://gateway.example:443", system_name: Live}
 credentials:

@@ -1,13 +1,33 @@
 """Aliases as a strategy lives them: what it names, what it is told at a roll, and in which order."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from actors.contracts import Contracts
+from actors.strategies.contracts import ContractDesk
 from nightdesk import RollInfo, Strategy, StrategyError
-from nightdesk.messages import Bar, Flatten, PositionReport, StrategyId, SubmitOrder, TradeTick
+from nightdesk.clocks import ManualClock, ManualTime
+from nightdesk.errors import LaneError
+from nightdesk.examples.sma_cross import SmaCross
+from nightdesk.messages import (
+    Bar,
+    Flatten,
+    Message,
+    PositionReport,
+    StrategyId,
+    SubmitOrder,
+    SubscribeMarketData,
+    TradeTick,
+    UnsubscribeMarketData,
+)
 from nightdesk.trading.strategy_contracts import AliasLegs, ContractLeg
+from tests.calendar_support import at
+from tests.fakes import FakeContext
+from tests.order_plant_support import configuration
+from tests.roll_support import front
 from tests.strategy_support import ES, START_NS, Bench, quote_at, trade_at
 
 NS = 1_000_000_000
@@ -16,6 +36,61 @@ OLD = ES
 NEW = msgspec.structs.replace(ES, symbol="ESH7")
 NEXT = msgspec.structs.replace(ES, symbol="ESM7")
 FRONT = {"ES.front": AliasLegs((ContractLeg(OLD, 0, 20260910), ContractLeg(NEW, ROLL_NS, 20261210)), 0)}
+
+
+OLD_3, NEW_3 = "ESZ3", "ESH4"
+BEFORE_CLOSE, OPENING, AFTER = "2023-12-06 15:50", "2023-12-06 17:00", "2023-12-07 10:00"
+"""Around the roll of ``ES.front`` by dates, in the exchange's time."""
+
+
+class DeskBench(Bench):
+    """A strategy that trades ``ES.front`` with its desk of contracts; ``subscribed`` is what the ticker plant sends."""
+
+    def __init__(self, folder: Path, moment: str) -> None:
+        run = configuration(folder, instruments=front("roll"), strategies=[])
+        machine = ManualClock()
+        self.market = ManualTime(machine, at(moment))
+        context = FakeContext("strategies/test", run.to_json(), machine, market_time=self.market)
+        contracts = Contracts(run, self.market)
+        self.desk = ContractDesk(context, contracts, ["ES.front"])
+        self.subscribed: set[str] = set()
+        self.is_broken = False
+        super().__init__(Diary, instruments=(), aliases=self.desk.aliases())
+        self.desk.attach(self.runner, self._send)
+        self.trade_now(self.market.now_ns())
+
+    def rolled(self, roll: RollInfo) -> None:
+        super().rolled(roll)
+        self.desk.rolled(roll)
+
+    def trade(self, symbol: str, seconds: float) -> None:
+        """A print so many seconds after the moment; nothing comes of what is not subscribed to."""
+        if symbol in self.subscribed:
+            self.runner.on_trade(trade_at(self.market.now_ns() + round(seconds * NS), symbol=symbol))
+
+    def trade_now(self, ts_ns: int) -> None:
+        """Market time is known from the first tick on."""
+        self.runner._clock.observe(ts_ns, self.monotonic_s())
+
+    def move_to(self, moment: str) -> None:
+        """The market's time and the strategy's."""
+        self.market.set(at(moment))
+        self.runner._clock.observe(at(moment), self.monotonic_s())
+        self.runner.advance()
+        self.look()
+
+    def look(self) -> None:
+        """What the desk does a few times a second."""
+        self.desk._contracts.refresh()
+        self.desk._look()
+
+    def _send(self, message: Message) -> None:
+        if self.is_broken:
+            raise LaneError("broken")
+        if isinstance(message, SubscribeMarketData):
+            self.subscribed.add(message.symbol)
+        elif isinstance(message, UnsubscribeMarketData):
+            self.subscribed.discard(message.symbol)
 
 
 class Diary(Strategy):
@@ -39,6 +114,22 @@ def bench() -> Bench:
     made = Bench(Diary, instruments=(), aliases=FRONT)
     made.start()
     return made
+
+
+def desk_at(folder: Path, moment: str) -> DeskBench:
+    """At a moment, started and subscribed."""
+    made = DeskBench(folder, moment)
+    made.start()
+    made.desk.subscribe()
+    return made
+
+
+def bar(symbol: str, close: float) -> Bar:
+    """A bar of one trade."""
+    return Bar(
+        symbol=symbol, exchange="CME", period_s=2, open=close, high=close, low=close, close=close, volume=1, trades=1,
+        ts_event_ns=START_NS, ts_close_ns=START_NS + 2 * NS,
+    )  # fmt: skip
 
 
 def position(symbol: str, quantity: int) -> PositionReport:
@@ -140,3 +231,114 @@ def test_a_roll_that_is_decided_later_is_taken_over() -> None:
         ("ES.front", "ESZ6", "ESH7"),
         ("ES.front", "ESH7", "ESM7"),
     ]
+
+
+# What is held beside the contract that the alias means.
+
+
+def bars(here: Bench) -> list[str]:
+    """Of which contracts bars have come."""
+    return [each[1] for each in here.strategy.told if each[0] == "bar"]
+
+
+def trades(here: Bench) -> list[str]:
+    """Of which contracts trades have come."""
+    return [each[1] for each in here.strategy.told if each[0] == "trade"]
+
+
+def test_a_position_that_is_in_the_next_contract_already_has_its_data(tmp_path: Path) -> None:
+    """It was moved before the close: trades, quotes and bars of both come until the roll, then the new one's."""
+    here = desk_at(tmp_path, BEFORE_CLOSE)
+    here.runner.on_position(position(NEW_3, 2))
+    here.look()
+    for minute in (1, 2):
+        for symbol in (OLD_3, NEW_3):
+            here.trade(symbol, minute * 60)
+    assert trades(here) == [OLD_3, NEW_3] * 2
+    assert bars(here) == [OLD_3, NEW_3]
+    assert here.subscribed == {OLD_3, NEW_3}
+    here.move_to(OPENING)
+    for seconds in (1, 61):
+        here.trade(OLD_3, seconds)
+        here.trade(NEW_3, seconds)
+    assert [each[0] for each in here.strategy.told].count("roll") == 1
+    assert trades(here)[4:] == [NEW_3] * 2
+    assert bars(here)[2:] == [OLD_3, NEW_3, NEW_3]
+    assert here.subscribed == {NEW_3}
+
+
+def test_a_position_that_stayed_in_the_former_contract_keeps_its_data(tmp_path: Path) -> None:
+    """Both contracts' trades and bars come while it is held; afterwards those of the new one alone."""
+    here = desk_at(tmp_path, BEFORE_CLOSE)
+    here.runner.on_position(position(OLD_3, 1))
+    here.look()
+    here.move_to(OPENING)
+    for seconds in (1, 61):
+        for symbol in (OLD_3, NEW_3):
+            here.trade(symbol, seconds)
+    assert here.strategy.front() == NEW_3
+    assert trades(here) == [OLD_3, NEW_3] * 2
+    assert bars(here) == [OLD_3, NEW_3]
+    assert here.subscribed == {OLD_3, NEW_3}
+    here.runner.on_position(position(OLD_3, 0))
+    here.look()
+    assert here.subscribed == {NEW_3}
+    # One that was on its way.
+    here.runner.on_trade(trade_at(here.market.now_ns() + 100 * NS, symbol=OLD_3))
+    for seconds in (121, 181):
+        for symbol in (OLD_3, NEW_3):
+            here.trade(symbol, seconds)
+    assert trades(here)[4:] == [NEW_3] * 2
+    assert bars(here)[2:] == [NEW_3] * 2
+
+
+def test_a_strategy_that_starts_anew_with_a_former_contract_has_its_data(tmp_path: Path) -> None:
+    """Its process was restarted after the roll; bars that it asks for later are of both. An order counts as held."""
+    here = desk_at(tmp_path, AFTER)
+    assert here.subscribed == {NEW_3}
+    here.strategy.sell(1, OLD_3, price=4000.0)
+    here.look()
+    assert here.subscribed == {OLD_3, NEW_3}
+    here.strategy.subscribe_bars("ES.front", 300)
+    for seconds in (1, 301):
+        for symbol in (OLD_3, NEW_3):
+            here.trade(symbol, seconds)
+    assert trades(here) == [OLD_3, NEW_3] * 2
+    assert sorted(bars(here)) == [NEW_3, NEW_3, OLD_3, OLD_3]
+
+
+def test_nothing_of_the_next_contract_is_asked_for_before_its_time(tmp_path: Path) -> None:
+    """Hours before the roll, nothing is held in it; in the break it is subscribed to, and what comes is held back."""
+    here = desk_at(tmp_path, "2023-12-06 10:00")
+    here.look()
+    assert here.subscribed == {OLD_3}
+    here.move_to("2023-12-06 16:50")
+    assert here.subscribed == {OLD_3, NEW_3}
+    here.trade(NEW_3, 1)
+    assert trades(here) == []
+
+
+def test_a_lane_that_breaks_while_a_subscription_ends_is_no_error(tmp_path: Path) -> None:
+    """Everything is asked for anew when it opens again."""
+    here = desk_at(tmp_path, BEFORE_CLOSE)
+    for quantity in (2, 0):
+        for symbol in ("ESU3", NEW_3):
+            here.runner.on_position(position(symbol, quantity))
+        if quantity:
+            here.look()
+            assert here.subscribed == {"ESU3", OLD_3, NEW_3}
+            here.is_broken = True
+    here.move_to("2023-12-06 12:00")
+    here.is_broken = False
+    here.subscribed.clear()
+    here.desk.subscribe()
+    assert here.subscribed == {OLD_3}
+
+
+def test_the_example_follows_its_front_contract_alone() -> None:
+    """Bars of a contract that is held beside it are of other prices: they move no average."""
+    made = Bench(SmaCross, {"fast": 1, "slow": 2}, instruments=(), aliases=FRONT)
+    made.start()
+    for symbol, close in (("ESZ6", 5000.0), ("ESH7", 5050.0), ("ESZ6", 5001.0), ("ESH7", 5051.0)):
+        made.strategy.on_bar(bar(symbol, close))
+    assert list(made.strategy._closes) == [5000.0, 5001.0]

@@ -13,6 +13,7 @@ import orjson
 from actors.base import Body, Context
 from actors.control.audit import AuditLog
 from actors.control.market import market_report
+from actors.control.risk import REASON_LENGTH_MAX, Asked, RiskVerbs
 from actors.control.status import (
     Answers,
     branches,
@@ -42,12 +43,10 @@ from nightdesk.messages import (
     QueryStatus,
     RestartChild,
     ResumeStrategy,
-    SetTradingState,
     SpecReport,
     StopSystem,
     StrategyId,
     TerminateChild,
-    TradingState,
 )
 from nightdesk.settings.children import BRANCHES, CONTROL, ORDER_PLANT, all_children, children_of, supervisor_of
 from nightdesk.settings.folders import CONTROL_SOCKET
@@ -62,10 +61,9 @@ SUPERVISOR_DEADLINE_S = 14.0
 """A child has its time to stop, or to start; the console waits a little longer still."""
 ROWS_DEFAULT = 100
 ROWS_MAX = 2_000
-REASON_LENGTH_MAX = 200
 AUDIT_NAME = "control_audit.log"
 
-Verb = Callable[[Request], Awaitable[Any]]
+Verb = Callable[[Asked], Awaitable[Any]]
 
 
 class _Gathering:
@@ -110,12 +108,12 @@ class ControlBody(Body):
             "spec": (self._spec, frozenset({"id"})),
             "restart": (self._restart, frozenset({"id"})),
             "terminate": (self._terminate, frozenset({"id"})),
-            "cancel-all": (self._cancel_all, frozenset({"id"})),
-            "flatten": (self._flatten, frozenset({"id"})),
-            "halt": (self._halt, frozenset({"reason"})),
-            "resume-trading": (self._resume_trading, frozenset({"reason"})),
+            "cancel-all": (self._cancel_all, frozenset({"id", "external"})),
+            "flatten": (self._flatten, frozenset({"id", "force", "external"})),
             "stop": (self._stop, frozenset({"reason"})),
         }
+        strategies = {each.name: each.name for each in run.settings.strategies}
+        self._verbs |= RiskVerbs(self, context.child_id, strategies).verbs
 
     async def start(self) -> None:
         self._audit.open()
@@ -133,7 +131,8 @@ class ControlBody(Body):
 
     async def _handle(self, caller: Caller, request: Request) -> Reply:
         try:
-            reply = Reply(await self._carry_out(request), None)
+            asked = Asked(request.request_id, request.verb, request.arguments, caller=caller)
+            reply = Reply(await self._carry_out(asked), None)
         except NightdeskError as error:
             reply = Reply(None, str(error))
         result = reply.error or "ok"
@@ -146,7 +145,7 @@ class ControlBody(Body):
     def _refused(self, caller: Caller, text: str) -> None:
         self._audit.write(uid=caller.uid, pid=caller.pid, verb="", arguments={}, result=text)
 
-    async def _carry_out(self, request: Request) -> Any:
+    async def _carry_out(self, request: Asked) -> Any:
         found = self._verbs.get(request.verb)
         if found is None:
             raise ConfigurationError(f"no such verb: {request.verb[:40]!r} (there are {', '.join(self._verbs)})")
@@ -212,29 +211,23 @@ class ControlBody(Body):
         )
 
     async def _cancel_all(self, request: Request) -> dict[str, Any]:
-        name = self._strategy_or_all(request)
+        name, externals = self._strategy_or_all(request), _flag(request, "external")
         return await self._command(
             lambda request_id: OperatorCancelAll(
-                request_id=request_id, reply_to=self.context.child_id, strategy_id=name
+                request_id=request_id, reply_to=self.context.child_id, strategy_id=name, externals=externals
             )
         )
 
     async def _flatten(self, request: Request) -> dict[str, Any]:
-        name = self._strategy_or_all(request)
+        name, force = self._strategy_or_all(request), _flag(request, "force")
+        externals = _flag(request, "external")
         return await self._command(
-            lambda request_id: OperatorFlatten(request_id=request_id, reply_to=self.context.child_id, strategy_id=name)
-        )
-
-    async def _halt(self, request: Request) -> dict[str, Any]:
-        return await self._set_trading_state(TradingState.HALTED, _reason(request))
-
-    async def _resume_trading(self, request: Request) -> dict[str, Any]:
-        return await self._set_trading_state(TradingState.ACTIVE, _reason(request))
-
-    async def _set_trading_state(self, trading_state: TradingState, reason: str) -> dict[str, Any]:
-        return await self._command(
-            lambda request_id: SetTradingState(
-                request_id=request_id, reply_to=self.context.child_id, trading_state=trading_state, reason=reason
+            lambda request_id: OperatorFlatten(
+                request_id=request_id,
+                reply_to=self.context.child_id,
+                strategy_id=name,
+                force=force,
+                externals=externals,
             )
         )
 
@@ -302,6 +295,14 @@ class ControlBody(Body):
             raise ConfigurationError(answer.text)
         return {"text": answer.text}
 
+    async def ask_order_plant(self, question: Callable[[str], Message]) -> Message:
+        """A query of the order plant."""
+        return await self._ask_order_plant(question, QUERY_DEADLINE_S)
+
+    async def command(self, question: Callable[[str], Message]) -> dict[str, Any]:
+        """A command to the order plant."""
+        return await self._command(question)
+
     async def _ask_order_plant(self, question: Callable[[str], Message], deadline_s: float) -> Message:
         return await self._ask(question, ORDER_PLANT, deadline_s)
 
@@ -360,6 +361,13 @@ def _limit(request: Request) -> int:
     value = request.arguments.get("limit", ROWS_DEFAULT)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= ROWS_MAX:
         raise ConfigurationError(f"limit: expected a whole number from 1 to {ROWS_MAX}")
+    return value
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.arguments.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}: expected true or false, not {str(value)[:40]!r}")
     return value
 
 

@@ -1,18 +1,25 @@
 """The ticker plant's care for contracts: it keeps the table of instruments, schedules rolls, checks reference data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from actors.base import Context
 from actors.contracts import Contracts
+from actors.plants.calendar_end import CalendarEnd
 from actors.plants.market_herald import utc_text
+from actors.plants.reference_watch import ReferenceWatch
+from actors.plants.table_loss import TableLoss
+from nightdesk.calendars.load import product_of
 from nightdesk.errors import CalendarError
-from nightdesk.instrument_table import AliasEntry, ContractFacts, InstrumentTable
+from nightdesk.instrument_table import AliasEntry, InstrumentTable
 from nightdesk.messages import Severity
 from nightdesk.rithmic import reference
 from nightdesk.rithmic.session import PlantSession, RequestRefused
+from nightdesk.settings.contracts import days_before_end
 from nightdesk.settings.models import Instrument
-from nightdesk.trading.rolls import ALIAS_MARK, Leg, roll_opening
+from nightdesk.trading.contracts import date_of
+from nightdesk.trading.rolls import DECIDED_REASONS, EXPIRATION, Leg, opening_from, roll_opening
 from nightdesk.trading.schedule import MarketSchedule
 from nightdesk.trading.sessions import NS_PER_S
 from nightdesk.trading.volume_watch import VolumeWatch
@@ -25,9 +32,7 @@ FRONT_MONTH_POLL_NS: Final = 900 * NS_PER_S
 
 LEGS_BEHIND: Final = 1
 LEGS_AHEAD: Final = 2
-"""Of the table, for people: programs derive the rest."""
-
-_RELATIVE = 1e-9
+"""Of the table. The leg in force and the one before it are facts for every reader, later ones are for people."""
 
 
 class FrontWatch:
@@ -40,29 +45,26 @@ class FrontWatch:
         self._contracts = contracts
         self._schedule = schedule
         self._want = want
-        self._facts: dict[str, ContractFacts] = dict(contracts.table.contracts)
-        self._decided = {alias: list(entry.decided) for alias, entry in contracts.table.aliases.items()}
+        self._reference = ReferenceWatch(context, contracts)
+        self._calendar_end = CalendarEnd(context, schedule)
+        self._loss = TableLoss(context, contracts)
         self._volumes = {
-            alias.partition(ALIAS_MARK)[0]: VolumeWatch(schedule.calendar(alias)) for alias in self._with_rule("volume")
+            product_of(alias): VolumeWatch(schedule.calendar(alias)) for alias in self._with_rule("volume")
         }
         self._fronts: dict[str, str] = {}
         self._scheduled: dict[str, tuple[Leg, Leg] | None] = {}
         self._written: InstrumentTable | None = None
+        self._is_unwritten = False
         self._polled_ns: int | None = None
-        self._told: set[tuple[str, str]] = set()
+        self._down_ns: int | None = 0
+        """Since when there is no link, in market time; from the beginning until the first login."""
         self.is_counting = bool(self._volumes)
         """Whether trades' volumes are of interest."""
 
     async def check(self, session: PlantSession) -> None:
         """At each login: hold the configured terms against the gateway's. Raises ``LinkError``."""
-        for instrument in self._contracts.listed(ahead=1):
-            try:
-                facts = await reference.contract_facts(session, instrument.symbol, instrument.exchange)
-            except RequestRefused as refusal:
-                self._context.log.warning("reference_data_refused", symbol=instrument.symbol, reason=str(refusal))
-                continue
-            if facts is not None:
-                self._take_facts(instrument, facts)
+        self._link_found()
+        await self._reference.ask(session)
         self._polled_ns = None
         await self._poll(session)
         self.look()
@@ -73,26 +75,37 @@ class FrontWatch:
             await self._poll(session)
         self.look()
 
+    def link_lost(self) -> None:
+        """Nothing is seen from now on."""
+        if self._down_ns is None:
+            self._down_ns = self._context.market_time.now_ns()
+
     def count(self, message: Any, ts_ns: int) -> None:
         """A trade's frame, or the image of one."""
-        volume = reference.session_volume(message)
-        configured = self._contracts.configured(message.symbol) if volume is not None else None
-        watch = self._volumes.get((configured or "").partition(ALIAS_MARK)[0])
+        self._link_found()
+        watch = self._volumes.get(product_of(message.symbol))
+        volume = reference.session_volume(message) if watch is not None else None
         if watch is not None and volume is not None:
+            watch.begin(message.symbol, self._context.market_time.now_ns())
             watch.note(message.symbol, ts_ns, volume)
 
     def look(self) -> None:
         """Decide what is to be decided, tell what has happened, and write what has changed."""
         if not self._context.market_time.is_known:
             return
+        self._calendar_end.look()
         self._contracts.refresh()
+        if self._loss.look():
+            self._written = None
+        decided = {}
         for alias, instrument in self._contracts.aliases.items():
             roll = self._contracts.next_roll(alias)
-            if roll is not None and instrument.roll is not None and instrument.roll.rule != "date":
-                self._decide(instrument, *roll)
-        if self._write():
-            # What was decided has moved the legs, which stand in the table for people.
-            self._write()
+            leg = None if roll is None else self._decision(instrument, *roll)
+            if leg is not None:
+                decided[alias] = leg
+        if self._write(decided):
+            # What was decided has moved the legs, which stand in the table as well.
+            self._write({})
         for alias in self._contracts.aliases:
             self._tell(alias)
 
@@ -100,45 +113,71 @@ class FrontWatch:
         found = self._contracts.aliases.items()
         return [alias for alias, each in found if each.roll is not None and each.roll.rule == rule]
 
+    def _link_found(self) -> None:
+        if self._down_ns is not None:
+            now_ns = self._context.market_time.now_ns()
+            for watch in self._volumes.values():
+                watch.interrupted(self._down_ns, now_ns)
+            self._down_ns = None
+
     async def _poll(self, session: PlantSession) -> None:
         now_ns = self._context.market_time.now_ns()
         if self._polled_ns is not None and 0 <= now_ns - self._polled_ns < FRONT_MONTH_POLL_NS:
             return
         self._polled_ns = now_ns
         for alias in self._with_rule("exchange"):
-            product = alias.partition(ALIAS_MARK)[0]
             try:
-                found = await reference.front_month(session, product, self._contracts.aliases[alias].exchange)
+                found = await reference.front_month(session, product_of(alias), self._contracts.aliases[alias].exchange)
             except RequestRefused as refusal:
                 self._context.log.warning("front_month_refused", alias=alias, reason=str(refusal))
                 continue
             if found:
                 self._fronts[alias] = found
 
-    def _decide(self, alias: Instrument, old: Leg, new: Leg) -> None:
-        rule = alias.roll.rule if alias.roll is not None else "date"
-        now_ns = self._context.market_time.now_ns()
-        if new.reason != "latest":
-            return
-        if rule == "volume":
-            watch = self._volumes[alias.symbol.partition(ALIAS_MARK)[0]]
-            for leg in (old, new):
-                self._want(leg.symbol, alias.exchange)
-            if not watch.has_overtaken(old.symbol, new.symbol, now_ns):
-                return
-        elif self._contracts.index(alias.symbol, self._fronts.get(alias.symbol, "")) < 1:
-            return
+    # Decisions.
+
+    def _decision(self, alias: Instrument, old: Leg, new: Leg) -> Leg | None:
+        """The roll from a contract that is to come sooner than the dates say, where there is reason for it now."""
+        if new.reason in DECIDED_REASONS:
+            return None
         before_s = alias.roll.before_close_s if alias.roll is not None else 0.0
         notice_s = before_s + NOTICE_S * max(1.0, self._context.market_time.speed)
+        now_ns = self._context.market_time.now_ns()
         try:
             opens_ns, trade_date = roll_opening(
                 self._schedule.calendar(alias.symbol), now_ns, round(notice_s * NS_PER_S)
             )
-        except CalendarError as error:
-            self._context.log.error("calendar_ended", reason=str(error))
-            return
-        if opens_ns < new.from_ns:
-            self._decided.setdefault(alias.symbol, []).append(Leg(new.symbol, opens_ns, trade_date, rule))
+        except CalendarError:
+            # Somebody else tells of a calendar that has ended.
+            return None
+        reason = self._reason(alias, old, new, opens_ns)
+        return Leg(new.symbol, opens_ns, trade_date, reason) if reason and opens_ns < new.from_ns else None
+
+    def _reason(self, alias: Instrument, old: Leg, new: Leg, opens_ns: int) -> str:
+        """Why an alias should roll with an opening; empty where nothing says so."""
+        rule = alias.roll.rule if alias.roll is not None else "date"
+        if self._is_left_by(alias, old, opens_ns):
+            return EXPIRATION
+        if rule == "volume" and self._has_overtaken(alias, old, new):
+            return rule
+        if rule == "exchange" and self._contracts.index(alias.symbol, self._fronts.get(alias.symbol, "")) >= 1:
+            return rule
+        return ""
+
+    def _is_left_by(self, alias: Instrument, old: Leg, opens_ns: int) -> bool:
+        """Whether the exchange ends a contract so much sooner than its rule that it is to be left by an opening."""
+        rule, exchange = self._contracts.ends(old.symbol, self._reference.facts.get(old.symbol))
+        if rule is None or exchange is None or exchange.trade_date >= rule.trade_date:
+            return False
+        day = date_of(exchange.trade_date) - timedelta(days=days_before_end(alias))
+        return opening_from(self._schedule.calendar(alias.symbol), day)[0] <= opens_ns
+
+    def _has_overtaken(self, alias: Instrument, old: Leg, new: Leg) -> bool:
+        watch, now_ns = self._volumes[product_of(alias.symbol)], self._context.market_time.now_ns()
+        for leg in (old, new):
+            watch.begin(leg.symbol, now_ns)
+            self._want(leg.symbol, alias.exchange)
+        return self._down_ns is None and watch.has_overtaken(old.symbol, new.symbol, now_ns)
 
     def _tell(self, alias: str) -> None:
         before, after = self._scheduled.get(alias), self._contracts.next_roll(alias)
@@ -157,54 +196,35 @@ class FrontWatch:
             "roll_scheduled", **fields, effective=utc_text(new.from_ns), trade_date=new.trade_date, reason=new.reason
         )
 
-    def _take_facts(self, instrument: Instrument, facts: ContractFacts) -> None:
-        problem = _problem(instrument, facts)
-        self._facts[instrument.symbol] = ContractFacts(
-            exchange=facts.exchange,
-            tick_size=facts.tick_size,
-            point_value=facts.point_value,
-            expiration_date=facts.expiration_date,
-            problem=problem,
-        )
-        if problem and (instrument.symbol, problem) not in self._told:
-            self._told.add((instrument.symbol, problem))
-            self._context.log.critical("instrument_mismatch", symbol=instrument.symbol, problem=problem)
-            text = f"{problem}; its orders are denied"
-            self._context.alert("instrument_mismatch", Severity.CRITICAL, text, symbol=instrument.symbol)
+    # The table.
 
-    def _write(self) -> bool:
-        """Whether the table is another one now, for us as well."""
+    def _write(self, decided: Mapping[str, Leg]) -> bool:
+        """Whether the table is another one now, for us as well. What cannot be written is not decided either."""
         contracts = self._contracts
         table = InstrumentTable(
+            begun_ns=self._loss.begun_ns,
             aliases={
                 alias: AliasEntry(
                     contract=contracts.front(alias),
                     rule=each.roll.rule if each.roll is not None else "date",
                     legs=tuple(contracts.legs(alias, behind=LEGS_BEHIND, ahead=LEGS_AHEAD)),
-                    decided=tuple(self._decided.get(alias, ())),
+                    decided=(*contracts.decided(alias), *([decided[alias]] if alias in decided else ())),
                 )
                 for alias, each in contracts.aliases.items()
             },
-            contracts=dict(self._facts),
+            contracts=dict(self._reference.facts),
         )
-        if table == self._written:
+        if table.same_as(self._written):
             return False
         try:
             contracts.file.write(table.at(self._context.market_time.now_ns()))
         except OSError as error:
-            self._context.log.error("instrument_table_unwritten", reason=str(error))
+            if not self._is_unwritten:
+                self._context.log.error("instrument_table_unwritten", reason=str(error))
+                text = f"{contracts.file.path} cannot be written ({error.strerror}); no roll is decided meanwhile"
+                self._context.alert("instrument_table_unwritten", Severity.ERROR, text)
+            self._is_unwritten = True
             return False
-        self._written = table
+        self._written, self._is_unwritten = table, False
+        self._loss.mended()
         return contracts.refresh()
-
-
-def _problem(instrument: Instrument, facts: ContractFacts) -> str:
-    """How the gateway contradicts the configuration; empty where it does not."""
-    symbol = instrument.symbol
-    for name, ours, theirs in (
-        ("tick size", instrument.tick_size, facts.tick_size),
-        ("point value", instrument.point_value, facts.point_value),
-    ):
-        if theirs is not None and abs(ours - theirs) > _RELATIVE * max(ours, theirs):
-            return f"{symbol}: the gateway says {name} {theirs:g}, the configuration says {ours:g}; mend instruments"
-    return ""

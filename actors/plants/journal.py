@@ -1,20 +1,26 @@
-"""The order plant's journal: what was intended and what came of it, in one SQLite file; the only module that opens it.
+"""The order plant's journal: what was intended and what came of it, in one SQLite file; only this module writes to it.
 
 WAL with ``synchronous=NORMAL``: a commit survives the death of any process; with ``durability="power"`` (FULL) it
 survives a power loss as well. Every write is one commit. After a write that failed nothing is written any more in this
 process: what reached the disk is unknown, and a failed fsync that is repeated reports a success that it has not had.
 """
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal, Self
 
 import msgspec
 
 from actors.plants import journal_rows as rows
 from actors.plants import journal_schema as schema
+from actors.plants.journal_lease import JournalBusyError as JournalBusyError
+from actors.plants.journal_lease import JournalLease, LeaseLostError
+from actors.plants.journal_lease import lock_journal as lock_journal
+from actors.plants.journal_rows import LastWill as LastWill
+from actors.plants.journal_soundness import require_sound
+from actors.plants.journal_sums import Sums
 from nightdesk.errors import JournalError, NightdeskError
 from nightdesk.messages import (
     ClientOrderId,
@@ -29,8 +35,11 @@ from nightdesk.messages import (
 )
 from nightdesk.trading.broker import FillKey
 from nightdesk.trading.order import Order
+from nightdesk.trading.roll_step import PositionRoll
 
 FILE_NAME = "journal.db"
+REPAIRING = ".repairing"
+"""Ends the name of a file that is there while a repaired journal is put into the place of the damaged one."""
 EVENTS_PER_INTENT = 3
 """Event ids that an intent reserves: initialized, and submitted, denied or in doubt before anything else is written."""
 EVENT_IDS_SKIPPED = 1_000_000
@@ -39,46 +48,20 @@ BUSY_TIMEOUT_S = 1.0
 STATEMENTS_CACHED = 64
 
 
-class JournalBusyError(JournalError):
-    """Another process holds the journal: it is ending, or a second system runs on the same ``state_dir``."""
-
-
 class JournalWriteError(NightdeskError):
     """Nothing was written, now or later: send no new order, and restart the order plant when the disk is mended."""
-
-
-class LastWill(NamedTuple):
-    """What is done about the orders and positions of a strategy that was set aside: once for each time."""
-
-    strategy_id: StrategyId
-    will: str
-    """``keep``, ``cancel_entries`` or ``flatten``."""
-    cause: str
-    restarts: int
-    is_done: bool
-
-
-class PositionRoll(NamedTuple):
-    """A strategy's position is moved from one contract to the next; its orders' ids begin with ``roll_id``."""
-
-    roll_id: str
-    strategy_id: StrategyId
-    alias: str
-    old_symbol: str
-    new_symbol: str
-    reopens: bool
-    """Whether what is closed is opened in the new contract."""
-    is_done: bool
 
 
 class Journal:
     """One open journal; a lock beside it keeps every other process out."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, lock: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, lease: JournalLease, sums: Sums) -> None:
         self._connection = connection
-        self._lock = lock
+        self._lease = lease
+        self._sums = sums
         self.path = path
         self.failed = False
+        self.on_lease_lost: Callable[[LeaseLostError], None] = lambda error: None
         self._next_event_id = self._value(rows.LAST_EVENT_ID) + EVENT_IDS_SKIPPED
 
     @classmethod
@@ -89,38 +72,40 @@ class Journal:
         system, and ``JournalBusyError`` while another process holds it. A file of an earlier version is migrated.
         """
         path = os.path.join(state_dir, FILE_NAME)
-        lock = _lock(path + ".lock")
+        lease = JournalLease.take(path)
         try:
+            if os.path.exists(path + REPAIRING):
+                raise JournalError(f"{path}: a repair was broken off; end it with: python run.py journal repair")
             if not os.path.exists(path):
                 schema.create(path, system_name)
+            require_sound(path, system_name)
             connection = sqlite3.connect(
                 path, isolation_level=None, timeout=BUSY_TIMEOUT_S, cached_statements=STATEMENTS_CACHED
             )
-            schema.check(connection, path, system_name)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
             schema.migrate(connection)
-            return cls(connection, path, lock)
-        except (OSError, sqlite3.Error) as error:
-            os.close(lock)
+            return cls(connection, path, lease, Sums.of_file(connection))
+        except (OSError, sqlite3.Error, *schema.NOT_OF_SQLITE) as error:
+            lease.release()
             raise schema.refused(path, error) from error
         except JournalError:
-            os.close(lock)
+            lease.release()
             raise
 
     def close(self) -> None:
         """Close the file and let go of the lock."""
         self._connection.close()
-        os.close(self._lock)
+        self._lease.release()
 
     def claim(self, account_id: str) -> None:
         """Make the journal this account's, or raise ``JournalError`` when it is another's."""
-        owner = self._connection.execute("SELECT value FROM meta WHERE key = 'account_id'").fetchone()
+        owner = self.note("account_id")
         if owner is None:
-            self._write("INSERT INTO meta VALUES ('account_id', ?)", (account_id,))
-        elif owner[0] != account_id:
+            self.write_note("account_id", account_id)
+        elif owner != account_id:
             raise JournalError(
-                f"{self.path}: the journal belongs to account {owner[0]}, this is account {account_id}; "
+                f"{self.path}: the journal belongs to account {owner}, this is account {account_id}; "
                 "give each account its own state_dir"
             )
 
@@ -130,14 +115,18 @@ class Journal:
         self._next_event_id += 1
         return event_id
 
-    def write_intent(self, order: Order) -> int:
-        """Commit an order before its frame is sent (or its denial); the first of ``EVENTS_PER_INTENT`` event ids.
+    def write_intent(self, *orders: Order) -> int:
+        """Commit an order before its frame is sent (or its denial), or all orders of one frame; the first event id.
 
-        Raises ``JournalWriteError``; ``sqlite3.IntegrityError`` never, the caller has checked the id.
+        Each order has ``EVENTS_PER_INTENT`` of them, one after the other. Raises ``JournalWriteError``;
+        ``sqlite3.IntegrityError`` never, the caller has checked the ids.
         """
         event_id = self._next_event_id
-        self._next_event_id += EVENTS_PER_INTENT
-        self._write(rows.INSERT_ORDER, rows.order_values(order, event_id + EVENTS_PER_INTENT - 1))
+        self._next_event_id += EVENTS_PER_INTENT * len(orders)
+        with self._transaction():
+            for last_id, order in enumerate(orders, start=1):
+                values = rows.order_values(order, event_id + EVENTS_PER_INTENT * last_id - 1)
+                self._connection.execute(rows.INSERT_ORDER, self._sealed("orders", rows.ORDER_COLUMNS, values))
         return event_id
 
     def write_order(
@@ -146,23 +135,25 @@ class Journal:
         events: Sequence[tuple[int, Message]] = (),
         fill: tuple[FillReport, str] | None = None,
         ts_recv_ns: int = 0,
+        risk_state: Mapping[str, str] | None = None,
     ) -> None:
         """Commit what came of an order: its present row, the events that will be published, at most one fill.
 
-        ``fill`` is the report and its account; ``JournalWriteError`` as above.
+        ``fill`` is the report and its account, ``risk_state`` what it has changed in the state of the limits;
+        ``JournalWriteError`` as above.
         """
-        self._begin()
-        try:
+        with self._transaction():
             run = self._connection.execute
             last_id = events[-1][0] if events else self._next_event_id - 1
-            run(rows.UPDATE_ORDER, rows.update_values(order, last_id))
+            values = self._sealed("orders", rows.ORDER_COLUMNS, rows.order_values(order, last_id))
+            run(rows.UPDATE_ORDER, (*values[1:], order.client_order_id))
             for event_id, message in events:
-                run(rows.INSERT_EVENT, (event_id, order.client_order_id, ts_recv_ns, encode(message)))
+                values = (event_id, order.client_order_id, ts_recv_ns, encode(message))
+                run(rows.INSERT_EVENT, self._sealed("events", rows.EVENT_COLUMNS, values))
             if fill is not None:
-                run(rows.INSERT_FILL, rows.fill_values(*fill, event_id=last_id))
-            run("COMMIT")
-        except sqlite3.Error as error:
-            raise self._fail(error) from error
+                values = rows.fill_values(*fill, event_id=last_id)
+                run(rows.INSERT_FILL, self._sealed("fills", rows.FILL_COLUMNS, values))
+            self._put_risk_state(risk_state or {}, ts_recv_ns)
 
     def open_orders(self) -> list[Order]:
         """Orders that were not over, oldest first, with the keys of their fills."""
@@ -223,7 +214,7 @@ class Journal:
         """A new epoch for a strategy's process; commands of every former one are stale from now on."""
         found = self._connection.execute("SELECT epoch FROM epochs WHERE strategy_id = ?", (strategy_id,)).fetchone()
         epoch: int = 1 if found is None else found[0] + 1
-        self._write("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (strategy_id, epoch))
+        self._put("epochs", strategy_id, epoch)
         return epoch
 
     def pauses(self) -> dict[StrategyId, str]:
@@ -233,7 +224,7 @@ class Journal:
 
     def write_pause(self, strategy_id: StrategyId, reason: str, ts_ns: int) -> None:
         """Keep a pause over restarts."""
-        self._write("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", (strategy_id, reason, ts_ns))
+        self._put("pauses", strategy_id, reason, ts_ns)
 
     def clear_pause(self, strategy_id: StrategyId) -> None:
         """End a pause."""
@@ -246,12 +237,33 @@ class Journal:
         ).fetchone()
         return TradingState.ACTIVE if found is None else TradingState(found[0])
 
-    def write_trading_state(self, trading_state: TradingState, reason: str, ts_ns: int) -> None:
-        """Keep the account's state over restarts; former ones stay as a record."""
-        self._write(
-            "INSERT INTO trading_states (trading_state, reason, ts_ns) VALUES (?, ?, ?)",
-            (trading_state.value, reason, ts_ns),
-        )
+    def write_trading_state(
+        self, trading_state: TradingState, reason: str, ts_ns: int, risk_state: Mapping[str, str] | None = None
+    ) -> int:
+        """Keep the account's state over restarts, and give it a number; ``risk_state`` as in ``write_order``."""
+        number = self._value("SELECT max(number) FROM trading_states") + 1
+        values = (number, trading_state.value, reason, ts_ns)
+        with self._transaction():
+            sealed = self._sealed("trading_states", rows.SMALL_TABLES["trading_states"], values)
+            self._connection.execute(rows.PUT["trading_states"], sealed)
+            self._put_risk_state(risk_state or {}, ts_ns)
+        return number
+
+    def trading_states(self, after: int) -> list[tuple[int, TradingState, str, int]]:
+        """The changes of the account's state after a number: number, state, reason, wall time in nanoseconds."""
+        found = self._connection.execute(
+            "SELECT number, trading_state, reason, ts_ns FROM trading_states WHERE number > ? ORDER BY number", (after,)
+        ).fetchall()
+        return [(number, TradingState(state), reason, ts_ns) for number, state, reason, ts_ns in found]
+
+    def risk_state(self) -> dict[str, str]:
+        """What the limits must not forget, by key."""
+        return dict(self._connection.execute("SELECT key, value FROM risk_state").fetchall())
+
+    def write_risk_state(self, risk_state: Mapping[str, str], ts_ns: int) -> None:
+        """Keep several of it over restarts, all or none."""
+        with self._transaction():
+            self._put_risk_state(risk_state, ts_ns)
 
     def last_wills(self) -> list[LastWill]:
         """The last will of each strategy that is set aside, carried out or not."""
@@ -265,41 +277,62 @@ class Journal:
 
     def write_last_will(self, will: LastWill, ts_ns: int) -> None:
         """Keep that a strategy was set aside, and whether what it wanted for that case is done."""
-        self._write(
-            "INSERT OR REPLACE INTO last_wills VALUES (?, ?, ?, ?, ?, ?)",
-            (will.strategy_id, will.will, will.cause, will.restarts, int(will.is_done), ts_ns),
-        )
+        self._put("last_wills", *will[:4], int(will.is_done), ts_ns)
 
     def clear_last_will(self, strategy_id: StrategyId) -> None:
         """The strategy is back."""
         self._write("DELETE FROM last_wills WHERE strategy_id = ?", (strategy_id,))
 
     def rolls(self) -> list[PositionRoll]:
-        """Every roll of a position, oldest first."""
-        found = self._connection.execute(
-            "SELECT roll_id, strategy_id, alias, old_symbol, new_symbol, reopens, is_done FROM rolls ORDER BY ts_ns"
-        ).fetchall()
-        return [
-            PositionRoll(roll_id, StrategyId(strategy_id), alias, old, new, bool(reopens), bool(is_done))
-            for roll_id, strategy_id, alias, old, new, reopens, is_done in found
-        ]
+        """Every roll of a position, in the order in which they began."""
+        return [rows.roll_of(row) for row in self._connection.execute(rows.SELECT_ROLLS).fetchall()]
 
     def write_roll(self, roll: PositionRoll, ts_ns: int) -> None:
         """Keep that a roll has begun, or how it stands."""
-        self._write(
-            "INSERT INTO rolls VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (roll_id) DO UPDATE SET reopens = excluded.reopens, is_done = excluded.is_done",
-            (*roll[:5], int(roll.reopens), int(roll.is_done), ts_ns),
-        )
+        self._write(rows.UPSERT_ROLL, self._sealed("rolls", rows.ROLL_COLUMNS, rows.roll_values(roll, ts_ns)))
+
+    def replay_from_ns(self) -> int | None:
+        """The broker's time from when on executions are to be asked for again; None where none can be missing."""
+        found = self.note("replay_from_ns")
+        # What cannot be read means all of them: asking for too much does no harm.
+        return None if found is None else int(found) if found.isdecimal() else 0
+
+    def write_replay_from(self, ts_ns: int | None) -> None:
+        """Keep it over restarts, or (None) take it back: they have been asked for."""
+        if ts_ns is None:
+            self._write("DELETE FROM meta WHERE key = 'replay_from_ns'", ())
+        else:
+            self._put("meta", "replay_from_ns", str(ts_ns))
+
+    def needs_full_replay(self) -> bool:
+        """Whether every execution that the broker still tells of is to be asked for: the journal was repaired.
+
+        It is ``replay_from_ns() == 0``, and over with the same ``write_replay_from(None)``.
+        """
+        return self.replay_from_ns() == 0
+
+    def note(self, key: str) -> str | None:
+        """One of the small things that are kept over restarts, by its name; None where it was never written."""
+        found = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def write_note(self, key: str, value: str) -> None:
+        """Keep it."""
+        self._put("meta", key, value)
+
+    def tombstones(self, before_ns: int) -> list[Order]:
+        """Orders that the broker's silence has ended, of which nothing was heard since a market time."""
+        found = self._connection.execute(rows.SELECT_TOMBSTONES, (before_ns,)).fetchall()
+        return [self._with_fills(rows.order_of(row)) for row in found]
 
     def gave_up_done(self) -> bool:
         """Whether the last thing that happened here was that a system that gave up left everything as configured."""
-        return self._connection.execute("SELECT 1 FROM meta WHERE key = 'gave_up_done'").fetchone() is not None
+        return self.note("gave_up_done") is not None
 
     def write_gave_up_done(self, is_done: bool) -> None:
         """Note it, or take it back: trading goes on."""
         if is_done:
-            self._write("INSERT OR REPLACE INTO meta VALUES ('gave_up_done', '1')", ())
+            self._put("meta", "gave_up_done", "1")
         elif self.gave_up_done():
             self._write("DELETE FROM meta WHERE key = 'gave_up_done'", ())
 
@@ -312,6 +345,19 @@ class Journal:
         value: int | None = self._connection.execute(statement).fetchone()[0]
         return value or 0
 
+    def _sealed(self, table: str, columns: tuple[str, ...], values: tuple[object, ...]) -> tuple[object, ...]:
+        return (*values, self._sums.of(table, columns, values))
+
+    def _put_risk_state(self, risk_state: Mapping[str, str], ts_ns: int) -> None:
+        columns = rows.SMALL_TABLES["risk_state"]
+        for key, value in risk_state.items():
+            sealed = self._sealed("risk_state", columns, (key, value, ts_ns))
+            self._connection.execute(rows.PUT["risk_state"], sealed)
+
+    def _put(self, table: str, *values: object) -> None:
+        """Write one row of a small table, over the one with its key if there is one."""
+        self._write(rows.PUT[table], self._sealed(table, rows.SMALL_TABLES[table], values))
+
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         self._refuse_after_failure()
         try:
@@ -319,14 +365,27 @@ class Journal:
         except sqlite3.Error as error:
             raise self._fail(error) from error
 
-    def _begin(self) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._refuse_after_failure()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._fail(error) from error
 
+    def require_lease(self) -> None:
+        """Raise ``LeaseLostError`` where another process has the journal: before each frame, in the same turn."""
+        if not self._lease.is_held():
+            error = LeaseLostError(f"{self.path}: another order plant has it; this one sends and writes nothing more")
+            if not self.failed:
+                self.failed = True
+                self.on_lease_lost(error)
+            raise error
+
     def _refuse_after_failure(self) -> None:
+        self.require_lease()
         if self.failed:
             raise JournalWriteError(f"{self.path}: an earlier write failed")
 
@@ -335,16 +394,3 @@ class Journal:
         if self._connection.in_transaction:
             self._connection.rollback()
         return JournalWriteError(f"{self.path}: {error}")
-
-
-def _lock(path: str) -> int:
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalError(f"{path}: cannot be opened ({error.strerror}); mend the rights of state_dir") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise JournalBusyError(f"{path}: another process uses this journal; stop it first") from None
-    return lock

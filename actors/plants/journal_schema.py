@@ -3,9 +3,10 @@
 import os
 import sqlite3
 
+from actors.plants import journal_sums as sums
 from nightdesk.errors import JournalError
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "6"
 
 _LAST_WILLS = """
 CREATE TABLE last_wills (
@@ -18,7 +19,7 @@ CREATE TABLE last_wills (
 ) WITHOUT ROWID;
 """
 
-_ROLLS = """
+_ROLLS_OF_3 = """
 CREATE TABLE rolls (
     roll_id TEXT PRIMARY KEY,
     strategy_id TEXT NOT NULL,
@@ -30,6 +31,53 @@ CREATE TABLE rolls (
     ts_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+
+_ROLLS = """
+CREATE TABLE rolls (
+    number INTEGER PRIMARY KEY,
+    roll_id TEXT NOT NULL UNIQUE,
+    strategy_id TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    old_symbol TEXT NOT NULL,
+    new_symbol TEXT NOT NULL,
+    reopens INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    was_protected INTEGER NOT NULL,
+    begun_ns INTEGER NOT NULL,
+    ts_ns INTEGER NOT NULL
+);
+"""
+"""``number`` is the order in which they began: clocks may be set back. ``begun_ns`` is market time."""
+
+_ROLLS_FROM_3 = f"""
+ALTER TABLE rolls RENAME TO rolls_of_3;
+{_ROLLS}
+INSERT INTO rolls
+    (roll_id, strategy_id, alias, old_symbol, new_symbol, reopens, state, was_protected, begun_ns, ts_ns)
+    SELECT roll_id, strategy_id, alias, old_symbol, new_symbol, reopens,
+        CASE is_done WHEN 0 THEN 'under_way' ELSE 'done' END, 0, ts_ns, ts_ns
+    FROM rolls_of_3 ORDER BY is_done DESC, ts_ns;
+DROP TABLE rolls_of_3;
+"""
+
+_RISK_STATE = """
+CREATE TABLE risk_state (key TEXT PRIMARY KEY, value TEXT NOT NULL, ts_ns INTEGER NOT NULL) WITHOUT ROWID;
+"""
+"""What the limits must not forget: losses, highest profits, refusals in a row, and what was done about them."""
+
+_SUMS = "".join(f"ALTER TABLE {table} ADD COLUMN {sums.SUM_COLUMN} INTEGER;\n" for table in sums.SUMMED)
+SUMS_SINCE = "5"
+"""The version from which on rows have sums; a migration that changes rows must make their sums anew."""
+
+_HELD_ORDERS = """
+ALTER TABLE orders ADD COLUMN trail_by_ticks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN stop_ticks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN target_ticks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN expire_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN parent_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE orders ADD COLUMN linked_id TEXT NOT NULL DEFAULT '';
+"""
+"""What the server holds: trailing, the exits of brackets, leases, the links of OCO orders."""
 
 TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -63,6 +111,12 @@ CREATE TABLE orders (
     terms_ts_ns INTEGER NOT NULL DEFAULT 0,
     quantity_max INTEGER NOT NULL,
     cancel_wanted INTEGER NOT NULL DEFAULT 0,
+    trail_by_ticks INTEGER NOT NULL DEFAULT 0,
+    stop_ticks INTEGER NOT NULL DEFAULT 0,
+    target_ticks INTEGER NOT NULL DEFAULT 0,
+    expire_ns INTEGER NOT NULL DEFAULT 0,
+    parent_id TEXT NOT NULL DEFAULT '',
+    linked_id TEXT NOT NULL DEFAULT '',
     event_id INTEGER NOT NULL
 );
 CREATE UNIQUE INDEX orders_by_venue ON orders (account_id, venue_order_id) WHERE venue_order_id IS NOT NULL;
@@ -101,18 +155,28 @@ CREATE TABLE trading_states (
 );
 {_LAST_WILLS}
 {_ROLLS}
+{_RISK_STATE}
+{_SUMS}
 """
 
-_MIGRATIONS: dict[str, tuple[str, str]] = {
+META_COLUMNS = ("key", "value")
+
+MIGRATIONS: dict[str, tuple[str, str]] = {
     "1": ("2", f"ALTER TABLE orders ADD COLUMN cancel_wanted INTEGER NOT NULL DEFAULT 0;{_LAST_WILLS}"),
-    "2": ("3", _ROLLS),
+    "2": ("3", _ROLLS_OF_3),
+    "3": ("4", _ROLLS_FROM_3),
+    "4": (SUMS_SINCE, _RISK_STATE + _SUMS),
+    "5": ("6", _HELD_ORDERS),
 }
 """Version -> the next one, and the statements that lead there."""
 
-_NOT_DAMAGE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM")
+NOT_OF_SQLITE = (UnicodeDecodeError, MemoryError)
+"""What Python makes of a damaged file: of a name that is no text any more, and of a length beyond all bounds."""
+
+NOT_DAMAGE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM")
 """How the names of errors begin that are the disk's or the folder's and say nothing about what the file holds."""
 
-_MEND = "stop trading, keep the file, and see 'The journal is damaged' in docs/runbook.md"
+_MEND = "keep the file and mend it with: python run.py journal repair (see 'The journal is damaged' in docs/runbook.md)"
 
 
 def damaged(path: str, why: object) -> JournalError:
@@ -121,10 +185,10 @@ def damaged(path: str, why: object) -> JournalError:
     return JournalError(f"{path}: the journal is damaged ({words}); {_MEND}")
 
 
-def refused(path: str, why: OSError | sqlite3.Error) -> JournalError:
+def refused(path: str, why: Exception) -> JournalError:
     """The error for a file that could not be opened: damage, unless the disk or the folder is what fails."""
     name = getattr(why, "sqlite_errorname", "") or ""
-    if isinstance(why, OSError) or name.startswith(_NOT_DAMAGE):
+    if isinstance(why, OSError) or name.startswith(NOT_DAMAGE):
         return JournalError(
             f"{path}: the journal cannot be opened for writing ({' '.join(str(why).split())}); "
             "make room on the disk or mend the rights of state_dir, and start again"
@@ -143,9 +207,9 @@ def create(path: str, system_name: str) -> None:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(f"BEGIN;{TABLES}COMMIT;")
-        connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)", [("version", SCHEMA_VERSION), ("system_name", system_name)]
-        )
+        known = sums.Sums.of_file(connection)
+        for row in (("version", SCHEMA_VERSION), ("system_name", system_name)):
+            connection.execute("INSERT INTO meta VALUES (?, ?, ?)", (*row, known.of("meta", META_COLUMNS, row)))
     finally:
         connection.close()
     os.rename(fresh, path)
@@ -165,7 +229,7 @@ def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     except sqlite3.DatabaseError as error:
         raise refused(path, error) from error
-    if meta.get("version") != SCHEMA_VERSION and meta.get("version") not in _MIGRATIONS:
+    if meta.get("version") != SCHEMA_VERSION and meta.get("version") not in MIGRATIONS:
         raise JournalError(
             f"{path}: the journal has version {meta.get('version')}, this program writes version {SCHEMA_VERSION}; "
             "run the version that wrote it, or give another state_dir"
@@ -180,10 +244,18 @@ def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a journal of an earlier version to ours, each step whole or not at all. Raises ``sqlite3.Error``."""
     version = _version(connection)
-    while version in _MIGRATIONS:
-        following, statements = _MIGRATIONS[version]
-        step = f"BEGIN IMMEDIATE;{statements}UPDATE meta SET value = '{following}' WHERE key = 'version';COMMIT;"
-        connection.executescript(step)
+    while version in MIGRATIONS:
+        following, statements = MIGRATIONS[version]
+        known = sums.Sums.of_file(connection)
+        known.register(connection)
+        statements += f"UPDATE meta SET value = '{following}' WHERE key = 'version';"
+        if following == SUMS_SINCE:
+            columns = {table: [each.name for each in sums.columns_of(connection, table)] for table in sums.SUMMED}
+            # A table that this very step makes has no rows.
+            statements += sums.seal((table, names) for table, names in columns.items() if names)
+        elif known.has("meta"):
+            statements += sums.seal([("meta", META_COLUMNS)])
+        connection.executescript(f"BEGIN IMMEDIATE;{statements}COMMIT;")
         version = following
 
 

@@ -81,6 +81,8 @@ async def act(run: RunConfiguration) -> bool:
     )
     body = OrderPlantBody(context)
     await body.start()
+    # Nothing is begun here, a roll least of all: what is left undone is all that this process is for.
+    body.account.is_ending = True
     await until(
         lambda: bool(failures) or (body.account.connected and not body.account.reconciling),
         poll_s=POLL_S,

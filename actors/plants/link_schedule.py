@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from nightdesk.calendars.maintenance import MaintenanceHours
 from nightdesk.clocks import Clock, MarketTime
 from nightdesk.errors import CalendarError
 from nightdesk.trading.schedule import MarketSchedule
@@ -21,22 +22,38 @@ WAIT_POLL_S: Final = 0.1
 class LinkSchedule:
     """Watches one link beside the calendars of all instruments; a link without trading need not stand.
 
-    Nothing is expected of a link while no market trades: then it is lost, refused and restored quietly. A moment that
-    no calendar knows counts as trading, so that ignorance never keeps anybody quiet.
+    Nothing is expected of a link while no market trades, and in the gateway's maintenance whatever trades: then it is
+    lost, refused and restored quietly. A moment that no calendar knows counts as trading, so that ignorance never keeps
+    anybody quiet.
     """
 
-    def __init__(self, schedule: MarketSchedule, market_time: MarketTime, clock: Clock) -> None:
+    def __init__(
+        self,
+        schedule: MarketSchedule,
+        market_time: MarketTime,
+        clock: Clock,
+        maintenance: MaintenanceHours | None = None,
+    ) -> None:
+        """``maintenance``: None where the gateway is never maintained while a market trades."""
         self._schedule = schedule
         self._market_time = market_time
         self._clock = clock
+        self._maintenance = maintenance
         self._missing_since: tuple[int, float] | None = None
 
     def is_trading(self) -> bool:
-        """Whether some market trades now."""
+        """Whether the link must stand: some market trades now, and the gateway is not maintained."""
+        now_ns = self._market_time.now_ns()
+        if self._maintenance is not None and self._maintenance.covers(now_ns):
+            return False
         try:
-            return self._schedule.is_any_open(self._market_time.now_ns())
+            return self._schedule.is_any_open(now_ns)
         except CalendarError:
             return True
+
+    def was_maintained(self, from_ns: int, to_ns: int) -> bool:
+        """Whether all of the time between two moments was one maintenance of the gateway."""
+        return self._maintenance is not None and self._maintenance.covers_all(from_ns, to_ns)
 
     def next_event_ns(self) -> int | None:
         """When the calendar's next event comes: whoever waits for a link tries again then; None where there is none."""

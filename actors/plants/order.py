@@ -8,19 +8,31 @@ from actors.contracts import Contracts
 from actors.lanes import LaneClient, Peer, lane_path
 from actors.plants.journal import Journal, JournalBusyError, JournalWriteError
 from actors.plants.market_herald import MarketHerald
+from actors.plants.order_absence import AbsenceWatch
 from actors.plants.order_account import Account
 from actors.plants.order_audit import Audit
+from actors.plants.order_breaches import BreachPolicy
 from actors.plants.order_breaks import BreakKeeper, BreakPolicy
+from actors.plants.order_day_ends import DayEnds
+from actors.plants.order_evidence import Witness
 from actors.plants.order_flatten import Flattener, FlattenPolicy
 from actors.plants.order_gate import Gate
 from actors.plants.order_give_up import LastActions
+from actors.plants.order_guard import PositionGuard
+from actors.plants.order_identity import choose_account as choose_account
+from actors.plants.order_identity import system_name_of as system_name_of
 from actors.plants.order_lane import OrderLane
+from actors.plants.order_lease import LeaseKeeper, next_connection_epoch
+from actors.plants.order_limits import LimitKeeper
+from actors.plants.order_list_audit import ListAudit
 from actors.plants.order_operator import Operator
 from actors.plants.order_reconcile import SIMULATION, ReconcilePolicy, Reconciler
-from actors.plants.order_rolls import PositionRoller, RollPolicy
+from actors.plants.order_roll_task import Owners, RollPolicy
+from actors.plants.order_rolls import PositionRoller
 from actors.plants.order_sender import Link, Sender
 from actors.plants.order_wills import LastWills, WillPolicy
 from actors.plants.plant import PlantBody
+from actors.plants.table_loss import tell_lost_since
 from nightdesk.errors import ConfigurationError, JournalError, LaneError, LinkError
 from nightdesk.messages import (
     AccountIdentity,
@@ -40,6 +52,7 @@ from nightdesk.messages import (
     TreeStatus,
     UnsubscribeMarketData,
 )
+from nightdesk.rithmic import held_orders as held_wire
 from nightdesk.rithmic import orders as wire
 from nightdesk.rithmic.session import PlantSession
 from nightdesk.settings.models import Settings
@@ -77,6 +90,7 @@ class OrderPlantBody(PlantBody):
         self.will_policy = WillPolicy()
         self.break_policy = BreakPolicy()
         self.roll_policy = RollPolicy()
+        self.breach_policy = BreachPolicy()
         self._subscribed: dict[str, str] = {}
         self.link = Link()
         self._lacking: set[ClientOrderId] = set()
@@ -97,25 +111,39 @@ class OrderPlantBody(PlantBody):
             self.journal = await self._open_journal(settings)
             if settings.account is not None:
                 self.journal.claim(settings.account)
+            contracts = Contracts(self.run, self.context.market_time)
+            self.account = Account(self.context, settings, self.journal, self._lane.publish, contracts)
         except JournalError as error:
             self._journal_refused(error)
             raise
-        contracts = Contracts(self.run, self.context.market_time)
-        self.account = Account(self.context, settings, self.journal, self._lane.publish, contracts)
         self.sender = Sender(self.account, self.link, self._request_reconcile)
         self.gate = Gate(self.account, self.sender)
+        self.guard = PositionGuard(self.account, self.gate, self.sender)
+        self.witness = Witness(self.account)
         self.flattener = Flattener(self.account, self.gate, self.sender, self.flatten_policy)
         self.wills = LastWills(self.account, self.gate, self.sender, self.flattener, self._lane.drop, self.will_policy)
         self.breaks = BreakKeeper(self.account, self.gate, self.sender, self.flattener, self.break_policy)
-        self.roller = PositionRoller(self.account, self.gate, self.sender, self.roll_policy)
+        owners = Owners(is_parked=self.wills.is_parked, is_connected=self._lane.is_connected)
+        self.roller = PositionRoller(self.account, self.gate, self.sender, owners, self.roll_policy)
         self.flattener.on_flatten = self.roller.abandon
-        self.last_actions = LastActions(self.account, self.gate, self.sender)
+        self.last_actions = LastActions(self.account, self.gate, self.sender, self.roller.abandon)
         self.operator = Operator(self.account, self.sender, self._lane, self.flattener)
+        self.limits = LimitKeeper(self.account, self.gate, self.flattener, self.operator, self.breach_policy)
         self.reconciler = Reconciler(
             self.account, self.link, self.sender, self.reconcile_policy, self._permission_changed
         )
-        self.audit = Audit(self._path("audit"), self.account)
+        self.day_ends = DayEnds(self.account, self.sender, self._request_reconcile)
+        self.reconciler.judge.on_listed = self.day_ends.listed
+        lists = ListAudit(self.account, self.link, self.reconciler, settings.audit.lists_every_s)
+        self.audit = Audit(self._path("audit"), self.account, lists, self._request_reconcile)
+        self.reconciler.compare_positions = self.audit.compare
+        self.reconciler.on_positions_differ = self.audit.confirm
+        self.absence = AbsenceWatch(self.account, self.wills)
+        self._lane.on_gone = self.absence.went
+        self.lease = LeaseKeeper(self.account)
         self._take_back_gave_up()
+        newest = self.journal.newest_orders(1)
+        tell_lost_since(self.context, contracts, newest[0].ts_init_ns if newest else None)
         await self._lane.start(self.account, self.gate)
         await self.audit.start()
         await self._market.start()
@@ -133,20 +161,22 @@ class OrderPlantBody(PlantBody):
 
         Where root has given up, the last actions come before.
         """
+        self.account.is_ending = True
         self.wills.stop()
+        self._rolling.cancel()
+        self.roller.stop()
         if self.stop_reason == GAVE_UP:
             limit_s = min(LAST_ACTIONS_MAX_S, self.stop_deadline_s - LOGOUT_S)
             await self.last_actions.carry_out(max(LAST_ACTIONS_MIN_S, limit_s))
         self.reconciler.stop()
         self._breaks.cancel()
-        self._rolling.cancel()
-        self.roller.stop()
         self._sweeper.cancel()
         self.link.session = None
         await super().stop()
         await self._market.close()
         await self._lane.close()
         await self.audit.close()
+        self.limits.close()
         self.journal.close()
 
     def exit_code(self) -> int | None:
@@ -160,6 +190,7 @@ class OrderPlantBody(PlantBody):
         if isinstance(message, ChildParked):
             return self.wills.parked(message)
         if isinstance(message, TreeStatus):
+            self.absence.found(message)
             return self.wills.found(message)
         if not self.operator.receive(message):
             super().receive(origin, message)
@@ -174,9 +205,12 @@ class OrderPlantBody(PlantBody):
         if not self.account.account_id:
             self._claim(account_id)
         self.account.account_id = account_id
+        session.before_send = self.journal.require_lease
+        self.reconciler.begin_connection()
         await session.request(wire.SUBSCRIBE_ORDERS, account_id=account_id)
         await session.request(wire.SUBSCRIBE_BRACKETS, account_id=account_id)
-        self.account.connection_epoch += 1
+        await self.limits.ask(session)
+        self.account.connection_epoch = next_connection_epoch(self.account)
         self.account.connected = True
         self.link.session = session
         self.audit.set_identity(
@@ -201,6 +235,7 @@ class OrderPlantBody(PlantBody):
         self.link.session = None
         self.account.connected = False
         self.reconciler.stop()
+        self.account.held.link_lost()
         self.sender.link_lost()
         self._permission_changed()
         now_ns = self.context.clock.now_ns()
@@ -211,15 +246,18 @@ class OrderPlantBody(PlantBody):
     def on_push(self, template_id: int, message: Any) -> None:
         """Answers and reports about orders; every other push concerns somebody else."""
         if template_id in wire.ANSWERS:
-            answer = wire.decode_answer(template_id, message)
-            if answer is not None:
+            for answer in held_wire.decode_answers(template_id, message):
                 self.sender.on_answer(answer)
+        elif template_id == held_wire.BRACKET_UPDATE:
+            self.sender.levels.on_report(held_wire.decode_bracket_report(message))
         elif template_id in wire.NOTIFICATIONS:
             try:
                 update = wire.decode_notification(template_id, message)
             except wire.ReportUnreadable as error:
                 self.context.log.warning("report_dropped", reason=str(error))
                 return
+            self.witness.on_report(update)
+            self.limits.on_report(update)
             self.reconciler.on_update(update)
 
     def _claim(self, account_id: str) -> None:
@@ -249,6 +287,7 @@ class OrderPlantBody(PlantBody):
         self.context.tell(STRATEGIES_SUPERVISOR, query)
 
     def _on_hello(self, strategy_id: StrategyId) -> None:
+        self.absence.came(strategy_id)
         self.wills.revived(strategy_id)
 
     def _on_flatten(self, strategy_id: StrategyId, symbol: str) -> None:
@@ -277,8 +316,15 @@ class OrderPlantBody(PlantBody):
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
+            self.lease.look()
             self.sender.sweep()
+            self.account.held.sweep()
+            self.account.externals.sweep()
+            self.absence.look()
             self.gate.sweep()
+            self.limits.look()
+            self.guard.look()
+            self.day_ends.sweep()
             self.audit.check()
             self._watch_missing_fills()
             self._follow_contracts()
@@ -295,12 +341,12 @@ class OrderPlantBody(PlantBody):
         self._follow_contracts()
 
     def _follow_contracts(self) -> None:
-        """Prices of every contract that is configured, meant by an alias, or held; the latter value positions."""
+        """Prices of every contract that is configured, meant by an alias, or held or about to be, which they value."""
         peer = self._market.peer
         if peer is None or peer.closed:
             return
         held = [symbol for symbol in self.account.ledger.symbols() if self.account.ledger.quantity(ACCOUNT, symbol)]
-        instruments = [self.account.contracts.instrument(symbol) for symbol in held]
+        instruments = [self.account.contracts.instrument(symbol) for symbol in (*held, *self.roller.symbols())]
         wanted = {
             each.symbol: each.exchange
             for each in (*self.account.contracts.in_force(), *instruments)
@@ -323,33 +369,13 @@ class OrderPlantBody(PlantBody):
     def _on_market(self, message: Message) -> None:
         if isinstance(message, TradeTick):
             self.account.ledger.on_trade(message)
+            self.account.risk.on_tick(message)
+            self.witness.on_trade(message)
+            self.roller.on_tick(message.ts_event_ns)
         elif isinstance(message, QuoteTick):
             self.account.ledger.on_quote(message)
+            self.account.risk.on_tick(message)
+            self.roller.on_tick(message.ts_event_ns)
 
     def _path(self, lane: str) -> str:
         return lane_path(self.run.runtime_dir, self.context.child_id, lane)
-
-
-def choose_account(settings: Settings, identity: AccountIdentity) -> str:
-    """The configured account, or the only one; never a guess.
-
-    Raises ``ConfigurationError`` that names the choices, and ``LinkError`` for a login that names none.
-    """
-    if not identity.account_ids:
-        # Every login has one: an answer without any says that the gateway cannot tell now.
-        raise LinkError("the gateway named no account")
-    choices = ", ".join(identity.account_ids)
-    if settings.account is not None:
-        if settings.account not in identity.account_ids:
-            raise ConfigurationError(f"account: the login has no account {settings.account}; it has {choices}")
-        return settings.account
-    if len(identity.account_ids) > 1:
-        raise ConfigurationError(f"account: name the account to trade; the login has {choices}")
-    return identity.account_ids[0]
-
-
-def system_name_of(settings: Settings) -> str:
-    """Whose account it is: the name of the gateway's system."""
-    if settings.mode == "sim":
-        return settings.exchange.system_name if settings.exchange is not None else "Nightdesk Simulator"
-    return settings.gateway.system_name if settings.gateway is not None else ""

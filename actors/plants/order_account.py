@@ -15,7 +15,14 @@ from actors.contracts import Contracts
 from actors.plants import order_events as events
 from actors.plants.journal import Journal, JournalWriteError
 from actors.plants.order_contracts import ContractBook
+from actors.plants.order_expiry import is_expiry
+from actors.plants.order_externals import Externals
+from actors.plants.order_held import HeldOrders
 from actors.plants.order_market import Markets
+from actors.plants.order_resurrection import Resurrections
+from actors.plants.order_risk import RiskDesk
+from actors.plants.order_states import TradingStates
+from actors.plants.state_audit import BY_ITSELF, Author
 from nightdesk.messages import (
     ClientOrderId,
     FillReport,
@@ -28,14 +35,15 @@ from nightdesk.messages import (
     StrategyId,
     TradingPermissionChanged,
     TradingState,
+    VenueOrderId,
 )
 from nightdesk.settings.models import Settings
-from nightdesk.trading.broker import COMPLETIONS, EXTERNAL_STRATEGY, BrokerUpdate, UpdateKind
+from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate, UpdateKind
 from nightdesk.trading.ledger import ContractTerms, Ledger
 from nightdesk.trading.order import Change, Operation, Order, Purpose
 from nightdesk.trading.order_table import OrderTable
 from nightdesk.trading.order_transitions import Step
-from nightdesk.trading.risk import Limits, TickRules
+from nightdesk.trading.risk_view import TickRules
 from nightdesk.trading.units import from_micros, to_nanos
 
 UNJOURNALLED_EPOCHS = 1_000_000_000
@@ -53,11 +61,10 @@ class Account:
         self.context = context
         self.settings = settings
         self.journal = journal
-        self.markets = Markets(settings, context.market_time)
+        self.markets = Markets(settings, context.market_time, context.clock)
         self.table = OrderTable()
         self.ledger = Ledger(())
         self.tick_rules: dict[str, TickRules] = {}
-        self.limits = Limits(**settings.risk.model_dump())
         self.account_id = ""
         self.connected = False
         self.reconciling = True
@@ -71,16 +78,26 @@ class Account:
         self.orders_by_strategy: Counter[StrategyId] = Counter()
         self.recovered_fills = 0
         """Fills that lists of the broker brought, since the last reconciliation began."""
-        self.new_externals: list[Order] = []
-        self.after_update: Callable[[Order], None] = lambda order: None
-        """What the gate does once an order was reported on (a cancel may have waited for it)."""
-        self.cancel_resurrected: Callable[[Order], None] = lambda order: None
+        self.lists_read = False
+        """Whether a whole answer of this connection says what there is: one of a time of trading, or the last one."""
+        self.unsettled: list[Order] = []
+        """What the reconciliation that is under way has to ask for again."""
+        self.replay_from_ns = journal.replay_from_ns()
+        """The broker's time from which on executions may be missing; None while none can be."""
+        self.externals = Externals(self)
+        self.resurrections = Resurrections(self)
+        self.held = HeldOrders(self)
+        self.request_reconcile: Callable[[str], None] = lambda reason: None
+        """Has the broker's lists asked; the sender's."""
+        self.after_update: Callable[[Order, BrokerUpdate], None] = lambda order, update: None
+        """What the sender does once an order was reported on (a cancel may have waited for it)."""
         self.contracts = ContractBook(contracts, self.markets, context.market_time)
         self.learn_contracts()
         self._publish = publish
-        self._revived: set[ClientOrderId] = set()
         self._journal_alarmed = False
         self._unjournalled_epoch = 0
+        self.risk = RiskDesk(self)
+        self.states = TradingStates(self)
         self._rebuild()
 
     @property
@@ -108,6 +125,18 @@ class Account:
             reason = "halted"
         return TradingPermissionChanged(permitted=not reason, trading_state=self.trading_state, reason=reason)
 
+    def is_settled(self, symbol: str = "", strategy_id: StrategyId | str = "") -> bool:
+        """Whether orders and position of a symbol, a strategy or (empty) of all are certain, whatever else is in doubt.
+
+        While one order is asked for, the others' reports come as ever; nothing is certain before the first lists of a
+        connection.
+        """
+        if not self.connected or (self.reconciling and not self.lists_read):
+            return False
+        doubtful = [*self.unsettled, *self.table.missing_fills()]
+        doubtful += [order for order in self.table.open_orders() if order.status is OrderStatus.UNKNOWN]
+        return not any(symbol in ("", each.symbol) and strategy_id in ("", each.strategy_id) for each in doubtful)
+
     def publish(self, message: OrderEvent) -> None:
         """Tell the owner of an order what happened to it."""
         self._publish(message.strategy_id, message)
@@ -120,6 +149,7 @@ class Account:
                 [(message.event_id, message) for message in messages],
                 None if fill is None else (fill, order.account_id),
                 self.context.clock.now_ns(),
+                self.risk.rows(),
             )
         except JournalWriteError as error:
             self.journal_failed(error)
@@ -133,7 +163,7 @@ class Account:
         self._journal_alarmed = True
         self.log.critical("journal_failed", reason=str(error))
         self.context.alert("journal_failed", Severity.CRITICAL, f"no new orders are sent: {error}")
-        self._publish(StrategyId(""), self.permission())
+        self.tell_permission()
 
     def tell(self, order: Order, message: OrderEvent, *, alert: Severity | None = None) -> None:
         """Publish one event that is committed, with its log line and perhaps an alert."""
@@ -160,15 +190,31 @@ class Account:
         # Where its day is over it can do no harm any more, and the next list settles it.
         self.tell(order, message, alert=None if self.markets.is_day_over(order) else Severity.ERROR)
 
-    def end(self, order: Order, step: Step, text: str) -> None:
-        """End an order by our own knowledge (refused, not found, gone) and tell its owner."""
+    def end(self, order: Order, step: Step, text: str, *, tombstone: bool = False) -> None:
+        """End an order by our own knowledge (refused, not found, gone) and tell its owner.
+
+        ``tombstone``: it follows from the broker's silence alone, so that the broker may yet say otherwise.
+        """
+        before = order.status
         if not self.table.step(order, step):
             return
-        order.text = text
+        if step is Step.REJECT:
+            self.risk.on_step(order, before)
+        order.text, order.tombstone = text, tombstone
         order.operation, order.pending_terms, order.cancel_wanted = None, None, False
         message = events.ended(order, self.event_fields(order))
         self.commit(order, message)
         self.tell(order, message, alert=Severity.WARNING if order.status is OrderStatus.REJECTED else None)
+
+    def keep_replay_from(self, ts_ns: int | None) -> None:
+        """Journal from when on executions are to be asked for again, however this process ends; None: no more."""
+        if ts_ns == self.replay_from_ns:
+            return
+        self.replay_from_ns = ts_ns
+        try:
+            self.journal.write_replay_from(ts_ns)
+        except JournalWriteError as error:
+            self.journal_failed(error)
 
     def event_fields(self, order: Order, ts_event_ns: int = 0) -> events.Common:
         """The fields that every order event has, with the next event id."""
@@ -183,6 +229,23 @@ class Account:
                 self.table.add(order, counted=False)
         return order
 
+    def find_by_venue(self, venue_order_id: VenueOrderId) -> Order | None:
+        """An order of any age by the broker's id; one that only the journal had is in the table afterwards."""
+        order = self.table.by_venue(self.account_id, venue_order_id)
+        if order is not None:
+            return order
+        order = self.journal.find_by_venue(self.account_id, venue_order_id)
+        if order is None:
+            return None
+        known = self.table.get(order.client_order_id)
+        if known is None:
+            self.table.add(order, counted=False)
+        return known or order
+
+    def is_used(self, client_order_id: ClientOrderId) -> bool:
+        """Whether an order of any age has this id."""
+        return self.table.get(client_order_id) is not None or self.journal.has_order(client_order_id)
+
     def on_update(self, update: BrokerUpdate) -> Order | None:
         """Take in one report of the broker; the order that it is about, None where it is of no concern."""
         if update.account_id != self.account_id:
@@ -191,33 +254,40 @@ class Account:
         if update.is_snapshot and self._is_known_history(update):
             return None
         order = self._order_of(update)
+        if order is None and self.held.keep(update):
+            return None
         if order is None:
-            order = self._adopt_external(update)
+            order = self.externals.adopt(update)
         if order is None:
             return None
+        was_bound = order.venue_order_id is not None
         # Whatever the lists say, the broker has it.
         order.misses = 0
-        if self._is_end_of_day(order, update):
+        was_final, known_ns = order.is_final, order.ts_last_ns
+        if is_expiry(order, update, self.markets):
             update = msgspec.structs.replace(update, kind=UpdateKind.COMPLETE_OTHER)
-        before = events.persisted(order)
+        before, status = events.persisted(order), order.status
         changes = self.table.apply(order, update)
+        self.risk.on_step(order, status)
         if order.operation is Operation.SUBMIT:
             order.operation = None
         if not changes and events.persisted(order) != before:
             self.commit(order)
         for change in changes:
             self._carry_out(order, change)
-        if order.tombstone:
-            self._resurrected(order, update)
-        self.after_update(order)
+        if was_final:
+            self.resurrections.judge(order, update, known_ns)
+        self.after_update(order, update)
+        if not was_bound:
+            self.held.bound(order)
         return order
 
     def entries(self, strategy_id: StrategyId | None = None) -> list[Order]:
-        """Working orders of strategies that open positions: no protective ones, not the closing one of a flatten."""
+        """Working orders of strategies that open positions: no protective ones, none that closes for a flatten."""
         return [
             order
             for order in self.table.open_orders(strategy_id or "")
-            if order.purpose is Purpose.STRATEGY and not order.protective
+            if order.purpose in (Purpose.STRATEGY, Purpose.ROLL) and not order.protective
         ]
 
     def next_fencing_epoch(self, strategy_id: StrategyId) -> int:
@@ -229,20 +299,13 @@ class Account:
             self._unjournalled_epoch += 1
             return UNJOURNALLED_EPOCHS + self._unjournalled_epoch
 
-    def set_trading_state(self, trading_state: TradingState, reason: str) -> bool:
+    def set_trading_state(self, trading_state: TradingState, reason: str, author: Author = BY_ITSELF) -> bool:
         """Change the account's state, journalled; False when the journal could not take it (it holds all the same)."""
-        written = True
-        try:
-            self.journal.write_trading_state(trading_state, reason, self.context.clock.now_ns())
-        except JournalWriteError as error:
-            self.journal_failed(error)
-            written = False
-        before, self.trading_state = self.trading_state, trading_state
-        self.log.warning("trading_state_changed", trading_state=trading_state.value, before=before.value, reason=reason)
-        text = f"trading is {trading_state.value} (was {before.value}): {reason}"
-        self.context.alert("trading_state_changed", Severity.WARNING, text, trading_state=trading_state.value)
+        return self.states.set(trading_state, reason, author)
+
+    def tell_permission(self) -> None:
+        """Tell every strategy whether orders are accepted now."""
         self._publish(StrategyId(""), self.permission())
-        return written
 
     def _rebuild(self) -> None:
         for fill, price_nanos, commission in self.journal.fills():
@@ -260,13 +323,6 @@ class Account:
                 self.doubt(order, "the order plant was restarted before an answer came")
             order.cancel_wanted |= order.status is OrderStatus.PENDING_CANCEL
 
-    def _is_end_of_day(self, order: Order, update: BrokerUpdate) -> bool:
-        """Whether a cancel that is reported is the end of a day order with its session: nobody asked for it."""
-        if update.kind is not UpdateKind.COMPLETE_CANCELED or order.is_final:
-            return False
-        asked = order.cancel_wanted or order.status is OrderStatus.PENDING_CANCEL
-        return not asked and self.markets.is_day_over(order, update.ts_event_ns)
-
     def _is_known_history(self, update: BrokerUpdate) -> bool:
         """An image that says nothing new about an order that is over; lists name the whole session's orders."""
         if update.kind is UpdateKind.FILLED:
@@ -277,48 +333,17 @@ class Account:
         return order is not None and order.is_final and order.filled_quantity >= (update.total_filled or 0)
 
     def _order_of(self, update: BrokerUpdate) -> Order | None:
-        order = self.table.by_venue(update.account_id, update.venue_order_id)
+        order = self.find_by_venue(update.venue_order_id) or self.held.exit_of(update)
         if order is not None:
             return order
-        order = self.journal.find_by_venue(update.account_id, update.venue_order_id)
-        if order is not None:
-            known = self.table.get(order.client_order_id)
-            if known is None:
-                self.table.add(order, counted=False)
-            return known or order
         order = self.find(update.client_order_id)
-        if order is not None and order.venue_order_id not in (None, update.venue_order_id):
-            # One tag under two of the broker's ids: the second is somebody's, and it trades on our account.
-            self.log.critical("client_order_id_seen_twice", client_order_id=order.client_order_id)
-            return None
-        return None if order is None or order.status is OrderStatus.DENIED else order
-
-    def _adopt_external(self, update: BrokerUpdate) -> Order | None:
-        """An order that nobody here sent counts in the position; one that ended without a fill is no concern."""
-        if update.kind in COMPLETIONS:
-            return None
-        order = events.external_order(update, self.context.market_time.now_ns(), self.connection_epoch)
-        try:
-            self.journal.write_intent(order)
-        except JournalWriteError as error:
-            self.journal_failed(error)
-        self.table.add(order)
-        self.orders_by_strategy[order.strategy_id] += 1
-        self.new_externals.append(order)
-        fields = events.order_fields(order)
-        self.log.warning("order_external", **fields)
-        if not self.reconciling:
-            self.alert_externals()
-        return order
-
-    def alert_externals(self) -> None:
-        """One alert for all orders of others that were found since the last one."""
-        found, self.new_externals = self.new_externals, []
-        if found:
-            first = (f"{order.side} {order.quantity} {order.symbol} {order.venue_order_id}" for order in found[:5])
-            names = ", ".join(first)
-            text = f"{len(found)} orders on the account are not ours and count in its position: {names}"
-            self.context.alert("order_external", Severity.CRITICAL, text, orders=len(found))
+        if order is None or order.venue_order_id not in (None, update.venue_order_id):
+            leg = self.held.leg_of(update)
+            if leg is None and order is not None:
+                # One tag under two of the broker's ids: the second is somebody's, and it trades on our account.
+                self.log.critical("client_order_id_seen_twice", client_order_id=order.client_order_id)
+            return leg
+        return None if order.status is OrderStatus.DENIED else order
 
     def _carry_out(self, order: Order, change: Change) -> None:
         if change.update.kind is UpdateKind.FILLED and change.step is Step.FILL_PART:
@@ -342,6 +367,7 @@ class Account:
         )
         self.fills_by_strategy[order.strategy_id] += 1
         self.recovered_fills += update.is_snapshot
+        breaches = self.risk.observe()
         message = OrderFilled(
             **self.event_fields(order, update.ts_event_ns),
             venue_order_id=update.venue_order_id,
@@ -359,31 +385,10 @@ class Account:
         self._publish(order.strategy_id, self.ledger.report(order.strategy_id, order.symbol))
         if change.is_overfill:
             self._overfilled(order)
+        self.risk.on_breach(breaches)
 
     def _overfilled(self, order: Order) -> None:
         text = f"{order.client_order_id} filled {order.filled_quantity}, ordered at most {order.quantity_max}"
         self.log.critical("order_overfilled", **events.order_fields(order), filled_quantity=order.filled_quantity)
         self.context.alert("order_overfilled", Severity.CRITICAL, text, client_order_id=order.client_order_id)
-        self.set_trading_state(TradingState.HALTED, f"overfill: {text}")
-
-    def _resurrected(self, order: Order, update: BrokerUpdate) -> None:
-        """An order that was declared as never received is at the broker after all: canceled until it is over there."""
-        if update.kind in COMPLETIONS or order.filled_quantity >= order.quantity:
-            order.tombstone = False
-            self.commit(order)
-            return
-        if order.client_order_id in self._revived:
-            # Told and canceled already. A list that still shows it says that this cancel was lost.
-            if update.is_snapshot and update.kind is not UpdateKind.FILLED:
-                self.cancel_resurrected(order)
-            return
-        self._revived.add(order.client_order_id)
-        text = f"order {order.client_order_id} was not found before and is at the broker now; its rest is canceled"
-        self.log.critical("order_resurrected", **events.order_fields(order))
-        self.context.alert("order_resurrected", Severity.CRITICAL, text, client_order_id=order.client_order_id)
-        self.cancel_resurrected(order)
-
-
-def is_external(order: Order) -> bool:
-    """Whether somebody else sent the order."""
-    return order.purpose is Purpose.EXTERNAL or order.strategy_id == EXTERNAL_STRATEGY
+        self.set_trading_state(TradingState.HALTED, f"overfill: {text}", Author("overfill"))

@@ -1,5 +1,6 @@
 """Orders and changes as the events, log lines and alerts that tell of them."""
 
+from dataclasses import replace
 from typing import Any, TypedDict
 
 from structlog.typing import FilteringBoundLogger
@@ -15,6 +16,7 @@ from nightdesk.messages import (
     OrderExpired,
     OrderFilled,
     OrderInDoubt,
+    OrderInitialized,
     OrderModifyRejected,
     OrderPendingCancel,
     OrderPendingUpdate,
@@ -102,7 +104,34 @@ def ended(order: Order, fields: Common) -> OrderEvent:
 
 def updated(order: Order, fields: Common) -> OrderUpdated:
     """The terms that hold now."""
-    return OrderUpdated(**fields, quantity=order.quantity, price=order.price, trigger_price=order.trigger_price)
+    return OrderUpdated(
+        **fields,
+        quantity=order.quantity,
+        price=order.price,
+        trigger_price=order.trigger_price,
+        stop_ticks=order.stop_ticks,
+        target_ticks=order.target_ticks,
+    )
+
+
+def initialized(order: Order, event_id: int) -> OrderInitialized:
+    """A new order, as it was committed."""
+    return OrderInitialized(
+        **common(order, order.ts_init_ns, event_id),
+        side=order.side,
+        order_type=order.order_type,
+        quantity=order.quantity,
+        price=order.price,
+        trigger_price=order.trigger_price,
+        time_in_force=order.time_in_force,
+        protective=order.protective,
+        trail_by_ticks=order.trail_by_ticks,
+        stop_ticks=order.stop_ticks,
+        target_ticks=order.target_ticks,
+        parent_client_order_id=order.parent_id,
+        linked_client_order_id=order.linked_id,
+        expire_ns=order.expire_ns,
+    )
 
 
 def external_order(update: BrokerUpdate, now_ns: int, connection_epoch: int) -> Order:
@@ -128,6 +157,27 @@ def external_order(update: BrokerUpdate, now_ns: int, connection_epoch: int) -> 
         ts_init_ns=now_ns,
         status=OrderStatus.SUBMITTED,
         venue_order_id=update.venue_order_id,
+    )
+
+
+def bracket_exit(
+    update: BrokerUpdate, entry: Order, client_order_id: ClientOrderId, now_ns: int, connection_epoch: int
+) -> Order:
+    """An exit that the server has made of a bracket, as far as the report that shows it first can say.
+
+    No process of the strategy sent it: it has no fencing epoch. Its executions are asked for from its entry's time on.
+    """
+    order = external_order(update, now_ns, connection_epoch)
+    return replace(
+        order,
+        client_order_id=client_order_id,
+        strategy_id=entry.strategy_id,
+        protective=True,
+        purpose=Purpose.STRATEGY,
+        broker_ts_ns=entry.broker_ts_ns,
+        parent_id=entry.client_order_id,
+        # It may grow to what its entry fills.
+        quantity_max=max(order.quantity, entry.quantity_max),
     )
 
 
@@ -158,6 +208,8 @@ def persisted(order: Order) -> tuple[object, ...]:
         order.reported_filled,
         order.triggered,
         order.text,
+        order.levels(),
+        order.linked_id,
     )
 
 

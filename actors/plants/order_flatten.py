@@ -1,5 +1,13 @@
-"""Flatten: cancel first, then one closing order per strategy and symbol, never a second one while one is open."""
+"""Flatten: cancel first, then one closing order per strategy and symbol, never a second one while one is open.
 
+Protection is canceled before the closing order only where that can follow at once: while the market trades and will do
+so for ``late_s`` more, the link stands, the journal can be written, what is held is certain, and no closing order is at
+work. Otherwise, and where its cancel does not come back, the closing order goes out beside it; once that has filled the
+protection is taken back (``order_exits.py``).
+"""
+
+import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from actors.plants.order_account import Account
+from actors.plants.order_externals import NEVER_TOUCHED
 from actors.plants.order_gate import Gate
 from actors.plants.order_sender import Sender
 from actors.plants.order_waiting import until
@@ -16,23 +25,41 @@ from nightdesk.messages import (
     Denial,
     OperatorFlatten,
     OrderDenied,
+    OrderStatus,
     OrderType,
     Severity,
     Side,
     StrategyId,
     SubmitOrder,
+    TradingState,
 )
+from nightdesk.trading.broker import EXTERNAL_STRATEGY
 from nightdesk.trading.order import Order, Purpose
+from nightdesk.trading.sessions import NS_PER_S
 
+EXIT_ID_PREFIX = "exit-"
 EXIT_ID_RANDOM_BYTES = 6
+LATE_SHARE = 0.25
+"""Where it is late, cancels are waited for during this part of the time that the market still trades."""
+LATE_WAIT_MIN_S = 0.5
+
+_UNANSWERED = frozenset({OrderStatus.INITIALIZED, OrderStatus.SUBMITTED})
+
+Pair = tuple[StrategyId, str]
 
 
 class FlattenPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a flatten waits before it closes what it sees."""
+    """How long a flatten waits before it closes what it sees; in seconds of this machine, ``late_s`` of the market."""
 
     cancels_s: float = 5.0
     reconciled_s: float = 10.0
+    answers_s: float = 2.0
+    """What the exchange has to refuse a closing order that was forced, before the operator is answered."""
     poll_s: float = 0.02
+    late_s: float = 20.0
+    """With less of trading left the closing order goes out beside the protection of the position."""
+    late_min_s: float = 0.2
+    """The same by this machine's time, for markets that run faster than it."""
 
 
 class FlattenResult(NamedTuple):
@@ -43,16 +70,18 @@ class FlattenResult(NamedTuple):
     problems: list[str]
     shut: list[str]
     """What is held in markets that do not trade now."""
+    ended: list[str]
+    """What is held in contracts that are not traded any more."""
 
     @property
     def text(self) -> str:
         """All of it, for people."""
-        return "; ".join([f"{self.closed} closing orders sent", *self.problems, *self.shut])
+        return "; ".join([f"{self.closed} closing orders sent", *self.problems, *self.shut, *self.ended])
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing stood against it."""
-        return not self.problems and not self.shut
+        return not (self.problems or self.shut or self.ended)
 
 
 class Flattener:
@@ -65,24 +94,75 @@ class Flattener:
         self._policy = policy
         self.on_flatten: Callable[[StrategyId, str], None] = lambda strategy_id, symbol: None
         """Told of each flatten before it begins: whoever moves positions opens none again."""
+        self.on_exit: Callable[[Order], None] = lambda order: None
+        """Told of each closing order that was sent."""
 
     def begin_operator(self, command: OperatorFlatten) -> None:
-        """Close every position of the account, or of one strategy; orders of others on the account are left alone."""
+        """Close every position of the account, or of one strategy; orders of others only where they are asked for."""
 
         async def flatten() -> None:
-            result = await self._flatten(command.strategy_id, "")
+            before = {order.client_order_id for order in self._account.table}
+            foreign = await self._cancel_externals(command)
+            result = await self._flatten(command.strategy_id, "", force=command.force)
+            if command.force:
+                result.problems.extend(await self._refusals_since(before))
+            result.problems.extend(foreign)
+            is_halted = self._account.trading_state is TradingState.HALTED
+            text = f"{result.text}{self._left_alone()}" + ("; trading stays HALTED" if is_halted else "")
             self._account.context.tell(
                 command.reply_to,
-                CommandResult(request_id=command.request_id, ok=result.is_whole, text=result.text),
+                CommandResult(request_id=command.request_id, ok=result.is_whole, text=text),
             )
 
         self._account.context.spawn(flatten(), name="flatten by the operator")
+
+    async def _cancel_externals(self, command: OperatorFlatten) -> list[str]:
+        """Orders of others first, where they are meant, so that none of them opens what was closed; what is left."""
+        account, policy = self._account, self._policy
+        if not command.externals:
+            return []
+        if not account.externals.may_be_touched:
+            return [NEVER_TOUCHED]
+        for order in account.table.open_orders(EXTERNAL_STRATEGY):
+            self._sender.request_cancel(order)
+        await until(
+            lambda: not account.table.open_orders(EXTERNAL_STRATEGY), poll_s=policy.poll_s, timeout_s=policy.cancels_s
+        )
+        left = len(account.table.open_orders(EXTERNAL_STRATEGY))
+        return [f"{left} orders of others are not known to be canceled"] if left else []
+
+    def _left_alone(self) -> str:
+        account = self._account
+        held = [
+            f"{account.ledger.quantity(owner, symbol)} {symbol}"
+            for owner, symbol in account.ledger.pairs()
+            if owner == EXTERNAL_STRATEGY and account.ledger.quantity(owner, symbol)
+        ]
+        if account.externals.may_be_touched or not held:
+            return ""
+        return f"; positions of others are left alone (external_orders: report): {', '.join(held)}"
+
+    async def _refusals_since(self, before: set[ClientOrderId]) -> list[str]:
+        """What the exchange refuses at once of the closing orders that were sent: whoever forces them is told."""
+        sent = [
+            order
+            for order in self._account.table
+            if order.purpose is Purpose.EXIT and order.client_order_id not in before
+        ]
+        policy = self._policy
+        await until(
+            lambda: not any(order.status in _UNANSWERED for order in sent),
+            poll_s=policy.poll_s,
+            timeout_s=policy.answers_s,
+        )
+        refused = [order for order in sent if order.status is OrderStatus.REJECTED]
+        return [f"{order.strategy_id} {order.symbol}: refused: {order.text}" for order in refused]
 
     def begin_strategy(self, strategy_id: StrategyId, symbol: str) -> None:
         """Close a strategy's position in one symbol, or (empty) in all."""
 
         async def flatten() -> None:
-            result = await self._flatten(strategy_id, symbol)
+            result = await self._flatten(strategy_id, symbol, is_strategys=True)
             if result.problems:
                 self._account.context.alert("flatten_incomplete", Severity.ERROR, result.text, strategy_id=strategy_id)
             if not result.is_whole:
@@ -96,7 +176,7 @@ class Flattener:
         return "" if result.is_whole else result.text
 
     def is_flat(self, strategy_id: StrategyId, symbol: str = "") -> bool:
-        """Whether nothing is held and nothing works any more."""
+        """Whether nothing is held and nothing works any more; what a contract that has ended held does not count."""
         return not any(
             self._open([pair]) or self._account.ledger.quantity(*pair) for pair in self.pairs(strategy_id, symbol)
         )
@@ -104,47 +184,90 @@ class Flattener:
     def can_close(self, strategy_id: StrategyId) -> bool:
         """Whether something of what is held or works is in a market that trades, or nothing is."""
         pairs = self.pairs(strategy_id, "")
-        return not pairs or any(self._account.markets.is_trading(symbol) for _, symbol in pairs)
+        return not pairs or any(self._account.markets.may_exit(symbol) for _, symbol in pairs)
 
-    async def _flatten(self, strategy_id: StrategyId, symbol: str) -> FlattenResult:
+    def pairs(self, strategy_id: StrategyId, symbol: str) -> list[Pair]:
+        """What holds a position or may come to hold one, in contracts that have not ended."""
+        return [pair for pair in self._all_pairs(strategy_id, symbol) if not self._is_over(pair[1])]
+
+    def _ended(self, strategy_id: StrategyId, symbol: str) -> list[str]:
+        """What is held in contracts that have ended, for people; that it is held is told by whoever reads the books."""
+        account = self._account
+        return [
+            f"{owner} {name}: position {account.ledger.quantity(owner, name)} is held in a contract that ended "
+            f"{account.markets.ended(name)}: the exchange settles it, no order does"
+            for owner, name in self._all_pairs(strategy_id, symbol)
+            if account.ledger.quantity(owner, name) and self._is_over(name)
+        ]
+
+    async def _flatten(
+        self, strategy_id: StrategyId, symbol: str, *, force: bool = False, is_strategys: bool = False
+    ) -> FlattenResult:
         self.on_flatten(strategy_id, symbol)
         account, flattening = self._account, self._gate.flattening
-        pairs = self.pairs(strategy_id, symbol)
+        # Whoever forces it lets the exchange decide whether a contract has ended.
+        pairs = self._all_pairs(strategy_id, symbol) if force else self.pairs(strategy_id, symbol)
+        ended = [] if force else self._ended(strategy_id, symbol)
         busy = [pair for pair in pairs if pair in flattening]
         pairs = [pair for pair in pairs if pair not in flattening]
         flattening.update(pairs)
         try:
             account.log.warning("flatten_started", strategy_id=strategy_id, symbol=symbol, pairs=len(pairs))
-            for order in self._leaving(pairs):
-                if order.purpose is not Purpose.EXIT:
-                    self._sender.request_cancel(order)
-            # A flatten that waits for ever closes nothing.
-            poll_s = self._policy.poll_s
-            await until(lambda: not account.reconciling, poll_s=poll_s, timeout_s=self._policy.reconciled_s)
-            await until(lambda: not self._leaving(pairs), poll_s=poll_s, timeout_s=self._policy.cancels_s)
-            problems = [f"{owner} {name}: another flatten is at work" for owner, name in busy]
-            shut = []
-            closed = 0
-            for pair in pairs:
-                left = sum(order.purpose is not Purpose.EXIT for order in self._leaving([pair]))
-                if left:
-                    problems.append(f"{pair[0]} {pair[1]}: {left} orders are not known to be canceled")
-                if account.ledger.quantity(*pair) and not account.markets.is_trading(pair[1]):
-                    begins = account.markets.trading_begins(pair[1])
-                    text = f"{pair[0]} {pair[1]}: the market does not trade before {begins}; flatten again then"
-                    shut.append(text)
-                    continue
-                problem = self._close(*pair)
-                closed += problem == ""
-                if problem:
-                    problems.append(problem)
+            results = await asyncio.gather(
+                *(self._flatten_pair(pair, force=force, is_strategys=is_strategys) for pair in pairs)
+            )
         finally:
             flattening.difference_update(pairs)
-        account.log.warning("flatten_done", strategy_id=strategy_id, closed=closed, problems=[*problems, *shut])
-        return FlattenResult(closed, problems, shut)
+        problems = [f"{owner} {name}: another flatten is at work" for owner, name in busy]
+        problems += [problem for each in results for problem in each.problems]
+        shut = [text for each in results for text in each.shut]
+        closed = sum(each.closed for each in results)
+        account.log.warning("flatten_done", strategy_id=strategy_id, closed=closed, problems=[*problems, *shut, *ended])
+        return FlattenResult(closed, problems, shut, ended)
 
-    def pairs(self, strategy_id: StrategyId, symbol: str) -> list[tuple[StrategyId, str]]:
-        """What holds a position or may come to hold one."""
+    async def _flatten_pair(self, pair: Pair, *, force: bool, is_strategys: bool) -> FlattenResult:
+        """One strategy and symbol, whatever becomes of others; ``is_strategys``: nobody else has asked for it."""
+        account, policy = self._account, self._policy
+        asked: set[ClientOrderId] = set()
+
+        def are_gone() -> bool:
+            leaving = self._leaving(pair)
+            for order in leaving:
+                if order.purpose is not Purpose.EXIT and order.client_order_id not in asked:
+                    asked.add(order.client_order_id)
+                    self._sender.request_cancel(order)
+            return not leaving
+
+        def is_settled() -> bool:
+            return account.is_settled(pair[1], pair[0])
+
+        are_gone()
+        longest_s = self._longest_s(pair[1], force=force)
+        await until(is_settled, poll_s=policy.poll_s, timeout_s=min(policy.reconciled_s, longest_s))
+        await until(are_gone, poll_s=policy.poll_s, timeout_s=min(policy.cancels_s, longest_s))
+        problems = []
+        left = sum(order.purpose is not Purpose.EXIT for order in self._leaving(pair))
+        if left:
+            problems.append(f"{pair[0]} {pair[1]}: {left} orders are not known to be canceled")
+        if account.ledger.quantity(*pair) and not (force or account.markets.may_exit(pair[1])):
+            begins = account.markets.trading_begins(pair[1])
+            text = f"{pair[0]} {pair[1]}: the market does not trade before {begins}; flatten again then"
+            return FlattenResult(0, problems, [text], [])
+        if is_strategys and account.connected and not is_settled():
+            # A silent broker: only the operator may send a closing order into what nobody knows.
+            problem: str | None = f"{pair[0]} {pair[1]}: the position is not certain, the broker's answers are missing"
+        else:
+            problem = self._close(*pair)
+        if problem:
+            problems.append(problem)
+        return FlattenResult(int(problem == ""), problems, [], [])
+
+    def _is_over(self, symbol: str) -> bool:
+        """Whether a contract is not traded any more: no order closes a position in it; its settlement does."""
+        markets = self._account.markets
+        return bool(markets.ended(symbol)) and not markets.contradicted(symbol)
+
+    def _all_pairs(self, strategy_id: StrategyId, symbol: str) -> list[Pair]:
         account = self._account
         working = {
             (order.strategy_id, order.symbol)
@@ -152,24 +275,50 @@ class Flattener:
             if order.purpose is not Purpose.EXTERNAL
         }
         held = {pair for pair in account.ledger.pairs() if account.ledger.quantity(*pair)}
+        if not account.externals.may_be_touched:
+            held = {pair for pair in held if pair[0] != EXTERNAL_STRATEGY}
         return sorted(pair for pair in working | held if strategy_id in ("", pair[0]) and symbol in ("", pair[1]))
 
-    def _open(self, pairs: list[tuple[StrategyId, str]]) -> list[Order]:
+    def _open(self, pairs: list[Pair]) -> list[Order]:
         return [
             order
             for order in self._account.table.open_orders()
             if (order.strategy_id, order.symbol) in pairs and order.purpose is not Purpose.EXTERNAL
         ]
 
-    def _leaving(self, pairs: list[tuple[StrategyId, str]]) -> list[Order]:
-        """What is to end before the closing orders: all but the protection of what cannot be closed now."""
+    def _leaving(self, pair: Pair) -> list[Order]:
+        """What is to end before the closing order: protection only where that can follow at once."""
+        working = self._open([pair])
+        if not self._account.ledger.quantity(*pair) or self._can_close_now(pair, working):
+            return working
+        return [order for order in working if not order.protective]
+
+    def _can_close_now(self, pair: Pair, working: list[Order]) -> bool:
         account = self._account
+        if account.journal.failed or not account.is_settled(pair[1], pair[0]):
+            # Nothing is certain without a link either.
+            return False
+        return not self._is_late(pair[1]) and not any(order.purpose is Purpose.EXIT for order in working)
 
-        def stays(order: Order) -> bool:
-            held = account.ledger.quantity(order.strategy_id, order.symbol)
-            return order.protective and bool(held) and not account.markets.is_trading(order.symbol)
+    def _left_s(self, symbol: str) -> float:
+        """For how much longer the market trades, in seconds of this machine; 0 where the calendar says it does not."""
+        markets = self._account.markets
+        if not markets.is_trading(symbol):
+            return 0.0
+        stops_ns = markets.next_event_ns(symbol)
+        return (stops_ns - markets.time.now_ns()) / NS_PER_S / self._speed() if stops_ns else math.inf
 
-        return [order for order in self._open(pairs) if not stays(order)]
+    def _is_late(self, symbol: str) -> bool:
+        return self._left_s(symbol) < max(self._policy.late_s / self._speed(), self._policy.late_min_s)
+
+    def _longest_s(self, symbol: str, *, force: bool) -> float:
+        """A flatten that waits for ever closes nothing, and one that waits for the close neither."""
+        if not self._is_late(symbol) or not (force or self._account.markets.may_exit(symbol)):
+            return math.inf
+        return max(self._left_s(symbol) * LATE_SHARE, LATE_WAIT_MIN_S)
+
+    def _speed(self) -> float:
+        return max(1.0, self._account.markets.time.speed)
 
     def _close(self, strategy_id: StrategyId, symbol: str) -> str | None:
         """Send the closing order: empty text when sent, None when there is nothing to close, else why not."""
@@ -182,9 +331,10 @@ class Flattener:
             return None
         if any((order.strategy_id, order.symbol) == (strategy_id, symbol) for order in account.table.missing_fills()):
             return f"{strategy_id} {symbol}: executions are missing, the position is not certain"
+        client_order_id = ClientOrderId(f"{EXIT_ID_PREFIX}{strategy_id}-{secrets.token_hex(EXIT_ID_RANDOM_BYTES)}")
         sent = self._gate.submit_exit(
             SubmitOrder(
-                client_order_id=ClientOrderId(f"exit-{strategy_id}-{secrets.token_hex(EXIT_ID_RANDOM_BYTES)}"),
+                client_order_id=client_order_id,
                 strategy_id=strategy_id,
                 fencing_epoch=self._gate.epochs.get(strategy_id, 0),
                 symbol=symbol,
@@ -194,13 +344,18 @@ class Flattener:
                 quantity=abs(quantity),
             )
         )
-        return "" if sent else f"{strategy_id} {symbol}: the closing order could not be sent"
+        order = account.table.get(client_order_id)
+        if not sent or order is None:
+            why = "the journal cannot be written" if account.journal.failed else "there is no link to the gateway"
+            return f"{strategy_id} {symbol}: the closing order could not be sent: {why}"
+        self.on_exit(order)
+        return ""
 
     def _incomplete(self, strategy_id: StrategyId, symbol: str, result: FlattenResult) -> OrderDenied:
         account = self._account
         code = Denial.ORDER_OPERATION_IN_FLIGHT
         if not result.problems:
-            code = Denial.SESSION_CLOSED
+            code = Denial.SESSION_CLOSED if result.shut else Denial.INSTRUMENT_EXPIRED
         elif self._sender.link.session is None:
             code = Denial.STATE_DISCONNECTED
         elif account.journal.failed:
@@ -216,3 +371,8 @@ class Flattener:
             code=code,
             text=f"flatten: {result.text}",
         )
+
+
+def is_closing_order(order: Order) -> bool:
+    """Whether it is the closing order of a flatten: the legs of a roll have their own keeper."""
+    return order.purpose is Purpose.EXIT and order.client_order_id.startswith(EXIT_ID_PREFIX)

@@ -1,12 +1,16 @@
 """The gate: what a strategy asks for is checked and committed; only then does the sender get it."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
 from actors.plants import order_events as events
-from actors.plants.journal import JournalWriteError
-from actors.plants.order_account import Account, is_external
+from actors.plants.journal import EVENTS_PER_INTENT, JournalWriteError
+from actors.plants.order_account import Account
+from actors.plants.order_denials import Denials
+from actors.plants.order_expiry import lease_end_ns
+from actors.plants.order_externals import is_external
 from actors.plants.order_sender import Sender
 from nightdesk.messages import (
     CancelAllOrders,
@@ -14,28 +18,22 @@ from nightdesk.messages import (
     ClientOrderId,
     Denial,
     Message,
+    ModifyBracket,
     ModifyOrder,
     OrderCancelRejected,
-    OrderDenied,
-    OrderInitialized,
     OrderModifyRejected,
     OrderStatus,
-    Severity,
     Side,
     StrategyId,
+    SubmitOco,
     SubmitOrder,
 )
-from nightdesk.trading.ledger import ACCOUNT
-from nightdesk.trading.order import Order, Purpose, Terms
-from nightdesk.trading.risk import GateView, MarketView, OrderRate, Refusal, check_modify, check_order
+from nightdesk.trading.held_terms import pair_fault, ticks_fault
+from nightdesk.trading.order import Levels, Order, Purpose, Terms
+from nightdesk.trading.protection import is_leaving, is_protection
+from nightdesk.trading.risk import check_modify, check_opening, check_order
+from nightdesk.trading.risk_view import GateView, MarketView, Refusal, only_lowers
 from nightdesk.trading.sessions import MarketPhase
-
-JOURNALLED_INTEGER_MAX = 2**31 - 1
-"""A denied order may carry any number; only what fits a column is kept."""
-
-DENIALS_KEPT_PER_SECOND = 200
-"""Denials with a row and a log line each; of more within a second only the answers are sent, and the number is logged:
-a strategy that has gone wild must not keep the others waiting, nor fill the disk."""
 
 Reply = Callable[[Message], None]
 """The way back to whoever asked, even when it is no longer the owner of its strategy."""
@@ -47,33 +45,101 @@ class Gate:
     def __init__(self, account: Account, sender: Sender) -> None:
         self._account = account
         self._sender = sender
-        self._rate = OrderRate()
-        self._denials = OrderRate()
-        self._denials_unkept = 0
-        self._told_until: dict[tuple[StrategyId, str, Denial], int] = {}
+        self._denials = Denials(account)
         self.epochs: dict[StrategyId, int] = {}
         self.flattening: set[tuple[StrategyId, str]] = set()
+        self.closing: set[StrategyId] = set()
+        """Strategies that are back before the flatten for their absence is done."""
 
     def submit(self, command: SubmitOrder, reply: Reply) -> None:
         """Check, commit, send."""
-        refusal = check_order(command, self._view(command))
+        view = self._view(command)
+        refusal = check_order(command, view) or self._account.risk.check(command, view)
         if refusal is not None:
             self._deny(command, refusal, reply)
             return
         order = self._new_order(command, Purpose.STRATEGY)
         if not self._commit_intent(order):
-            self._deny(command, Refusal(Denial.STATE_JOURNAL_FAILED, "the journal cannot be written"), reply)
+            self._deny(command, _JOURNAL_FAILED, reply)
             return
-        self._rate.note(self._now_s())
+        self._account.risk.on_sent(command, is_reducing=only_lowers(command, view))
         self._sender.submit(order)
 
-    def submit_exit(self, command: SubmitOrder) -> bool:
-        """The closing order of a flatten: no limit stands against it, the journal and the link do."""
-        order = self._new_order(command, Purpose.EXIT)
+    def submit_oco(self, command: SubmitOco, reply: Reply) -> None:
+        """Check two orders of which one cancels the other, commit both at once, send one frame; both or none."""
+        legs = [
+            msgspec.structs.replace(leg, strategy_id=command.strategy_id, fencing_epoch=command.fencing_epoch)
+            for leg in (command.first, command.second)
+        ]
+        orders = [self._new_order(leg, Purpose.STRATEGY) for leg in legs]
+        refusal = self._pair_refusal(legs, orders[0])
+        if refusal is None:
+            for order, other in zip(orders, reversed(orders), strict=True):
+                order.linked_id = other.client_order_id
+            # The frame has one lease for both, and what protects a position never has one.
+            lease_ns = min(order.expire_ns for order in orders)
+            for order in orders:
+                order.expire_ns = lease_ns
+            refusal = None if self._commit_intent(*orders) else _JOURNAL_FAILED
+        if refusal is not None:
+            for leg in legs:
+                self._deny(leg, refusal, reply)
+            return
+        for leg in legs:
+            self._account.risk.on_sent(leg)
+        self._sender.submit(*orders)
+
+    def _pair_refusal(self, legs: list[SubmitOrder], first_order: Order) -> Refusal | None:
+        first, second = legs
+        fault = pair_fault(first, second)
+        if not fault and first.client_order_id == second.client_order_id:
+            fault = f"both legs have the id {first.client_order_id}"
+        if fault:
+            return Refusal(Denial.ORDER_INVALID, f"OCO order: {fault}")
+        view = self._view(first)
+        refusal = check_order(first, view) or self._account.risk.check(first, view)
+        if refusal is not None:
+            return refusal
+        # Only one of them fills, so that each is held against the limits by itself; they are two orders all the same.
+        view = self._view(second)
+        return check_order(second, view) or self._account.risk.check(second, view, beside=first_order)
+
+    def modify_bracket(self, command: ModifyBracket, reply: Reply) -> None:
+        """Check the new distances of a bracket's exits, commit, send them."""
+        order = self._account.find(command.client_order_id)
+        refusal = self._refusal_of(order, command.strategy_id)
+        if order is not None and refusal is None:
+            levels = Levels(
+                command.stop_ticks if command.stop_ticks is not None else order.stop_ticks,
+                command.target_ticks if command.target_ticks is not None else order.target_ticks,
+            )
+            refusal = self._levels_refusal(command, order, levels)
+            if refusal is None:
+                if self._sender.levels.request(order, levels):
+                    self._account.risk.on_changed(order.strategy_id)
+                return
+        self._refuse_modify(command, order, refusal, reply)
+
+    def submit_exit(self, command: SubmitOrder, purpose: Purpose = Purpose.EXIT) -> bool:
+        """The closing order of a flatten, or a leg of a roll: no limit stands against it, the journal and the link do.
+
+        It counts in the rate of orders, which is the account's.
+        """
+        order = self._new_order(command, purpose)
         if self._sender.link.session is None or not self._commit_intent(order):
             return False
+        self._account.risk.on_sent(command, is_reducing=purpose is not Purpose.ROLL)
         self._sender.submit(order)
         return True
+
+    def opening_refusal(self, command: SubmitOrder) -> Refusal | None:
+        """What stands against an order of the system's own that opens a position (the second leg of a roll).
+
+        All checks but those of the strategy's process and state: epoch, id, pause, a flatten, and a roll that is under
+        way, which the order belongs to.
+        """
+        view = self._view(command)
+        return check_opening(command, view) or self._account.risk.check(command, view)
 
     def modify(self, command: ModifyOrder, reply: Reply) -> None:
         """Check the new terms, commit, send the whole order anew."""
@@ -85,11 +151,16 @@ class Gate:
                 command.price if command.price is not None else order.price,
                 command.trigger_price if command.trigger_price is not None else order.trigger_price,
             )
-            refusal = self._modify_refusal(command, order, terms)
+            refusal = self._modify_refusal(command, order, terms, order.levels())
             if refusal is None:
                 if self._sender.modify(order, terms):
-                    self._rate.note(self._now_s())
+                    self._account.risk.on_changed(order.strategy_id)
                 return
+        self._refuse_modify(command, order, refusal, reply)
+
+    def _refuse_modify(
+        self, command: ModifyOrder | ModifyBracket, order: Order | None, refusal: Refusal | None, reply: Reply
+    ) -> None:
         text = "" if refusal is None else f"{refusal.code}: {refusal.text}"
         self._account.log.warning("order_modify_denied", client_order_id=command.client_order_id, text=text)
         reply(OrderModifyRejected(**self._fields(command.client_order_id, command.strategy_id, order), text=text))
@@ -103,140 +174,89 @@ class Gate:
         if refusal is None and self._sender.link.session is None:
             refusal = Refusal(Denial.STATE_DISCONNECTED, "the order plant has no connection to the gateway")
         if refusal is None and order is not None:
-            self._sender.request_cancel(order)
+            self._cancel(order)
             return
         text = "" if refusal is None else f"{refusal.code}: {refusal.text}"
         reply(OrderCancelRejected(**self._fields(command.client_order_id, command.strategy_id, order), text=text))
 
     def cancel_all(self, command: CancelAllOrders) -> bool:
-        """Cancel a strategy's orders, one by one, but not the closing order of a flatten; False for a stale epoch."""
+        """Cancel a strategy's orders, one by one, but none of a flatten or a roll; False for a stale epoch."""
         if command.fencing_epoch != self.epochs.get(command.strategy_id):
             return False
         for order in self._account.table.open_orders(command.strategy_id, command.symbol):
-            if order.purpose is not Purpose.EXIT:
-                self._sender.request_cancel(order)
+            if order.purpose is Purpose.STRATEGY:
+                self._cancel(order)
         return True
+
+    def _cancel(self, order: Order) -> None:
+        if not is_leaving(order):
+            self._account.risk.on_canceled(order.strategy_id)
+        self._sender.request_cancel(order)
 
     def sweep(self) -> None:
         """Tell of the denials that were answered only; call a few times a second."""
-        count, self._denials_unkept = self._denials_unkept, 0
-        if count:
-            self._account.log.error("orders_denied_unkept", count=count)
-            text = f"{count} further orders were denied within a second; they are counted, not kept"
-            self._account.context.alert("orders_denied_unkept", Severity.ERROR, text, count=count)
+        self._denials.sweep()
 
-    def _commit_intent(self, order: Order) -> bool:
+    def _commit_intent(self, *orders: Order) -> bool:
         """One commit before the frame; False when it failed, and then nothing may be sent."""
         account = self._account
         try:
-            event_id = account.journal.write_intent(order)
+            event_id = account.journal.write_intent(*orders)
         except JournalWriteError as error:
             account.journal_failed(error)
             return False
-        account.table.add(order)
-        account.orders_by_strategy[order.strategy_id] += 1
-        account.publish(
-            OrderInitialized(
-                **events.common(order, order.ts_init_ns, event_id),
-                side=order.side,
-                order_type=order.order_type,
-                quantity=order.quantity,
-                price=order.price,
-                trigger_price=order.trigger_price,
-                time_in_force=order.time_in_force,
-                protective=order.protective,
-            )
-        )
+        for number, order in enumerate(orders):
+            account.table.add(order)
+            account.orders_by_strategy[order.strategy_id] += 1
+            account.publish(events.initialized(order, event_id + number * EVENTS_PER_INTENT))
         return True
 
     def _deny(self, command: SubmitOrder, refusal: Refusal, reply: Reply) -> None:
-        account = self._account
-        order = self._new_order(command, Purpose.STRATEGY)
-        order.status = OrderStatus.DENIED
-        if self._denials.recent(self._now_s()) >= DENIALS_KEPT_PER_SECOND:
-            self._denials_unkept += 1
-            account.table.counts[OrderStatus.DENIED] += 1
-            reply(OrderDenied(**account.event_fields(order), code=refusal.code, text=refusal.text))
-            return
-        self._denials.note(self._now_s())
-        order.text = f"{refusal.code}: {refusal.text}"
-        order.fencing_epoch = min(order.fencing_epoch, JOURNALLED_INTEGER_MAX)
-        fits = abs(order.quantity) <= JOURNALLED_INTEGER_MAX and order.fencing_epoch >= 0
-        if refusal.code is not Denial.ORDER_DUPLICATE_ID and fits and not self._is_used(command.client_order_id):
-            try:
-                account.journal.write_intent(order)
-            except JournalWriteError as error:
-                account.journal_failed(error)
-            account.table.add(order)
-        message = OrderDenied(**account.event_fields(order), code=refusal.code, text=refusal.text)
-        account.record(order, message, alert=self._alert_of(command, refusal.code))
-        reply(message)
-
-    def _alert_of(self, command: SubmitOrder, code: Denial) -> Severity | None:
-        """A strategy may ask all through a break: what the calendar denies is told once until its next event."""
-        if code not in _BY_SCHEDULE:
-            return Severity.WARNING
-        markets, key = self._account.markets, (command.strategy_id, command.symbol, code)
-        if markets.time.now_ns() < self._told_until.get(key, 0):
-            return None
-        self._told_until[key] = markets.next_event_ns(command.symbol)
-        return Severity.INFO
-
-    def _is_used(self, client_order_id: ClientOrderId) -> bool:
-        account = self._account
-        return account.table.get(client_order_id) is not None or account.journal.has_order(client_order_id)
+        order, is_used = self._new_order(command, Purpose.STRATEGY), self._account.is_used(command.client_order_id)
+        reply(self._denials.record(order, refusal, is_used=is_used))
 
     def _view(self, command: SubmitOrder, changed: Order | None = None) -> GateView:
         account = self._account
-        buy, sell = account.table.worst_case(command.symbol)
-        own_buy, own_sell = account.table.worst_case(command.symbol, command.strategy_id)
-        if changed is not None:
-            at_stake = changed.exposure + changed.filled_quantity
-            if changed.side is Side.BUY:
-                buy, own_buy = buy - at_stake, own_buy - at_stake
-            else:
-                sell, own_sell = sell - at_stake, own_sell - at_stake
         return GateView(
-            limits=account.limits,
             trading_state=account.trading_state,
             connected=account.connected and self._sender.link.session is not None,
             reconciling=account.reconciling or account.is_ending,
             journal_writable=not account.journal.failed,
             paused=command.strategy_id in account.pauses,
-            flattening=(command.strategy_id, command.symbol) in self.flattening,
+            flattening=(command.strategy_id, command.symbol) in self.flattening or command.strategy_id in self.closing,
             current_epoch=self.epochs.get(command.strategy_id, -1),
-            is_duplicate_id=changed is None and self._is_used(command.client_order_id),
+            is_duplicate_id=changed is None and account.is_used(command.client_order_id),
             tick_rules=account.tick_rules.get(command.symbol),
-            account_position=account.ledger.quantity(ACCOUNT, command.symbol),
-            worst_case_buy=buy,
-            worst_case_sell=sell,
             strategy_position=account.ledger.quantity(command.strategy_id, command.symbol),
-            strategy_worst_buy=own_buy,
-            strategy_worst_sell=own_sell,
-            open_orders=account.table.open_count(),
-            recent_orders=self._rate.recent(self._now_s()),
             market=self._market_view(command, changed),
         )
 
     def _market_view(self, command: SubmitOrder, changed: Order | None) -> MarketView:
         markets, symbol = self._account.markets, command.symbol
         phase = markets.phase(symbol)
-        no_trade = markets.no_trade(command.strategy_id, symbol)
-        exits = {Side.BUY: 0, Side.SELL: 0}
-        if no_trade:
-            for order in self._account.table.open_orders(command.strategy_id, symbol):
-                if order is not changed and not order.protective:
-                    exits[order.side] += order.exposure
+        stops, others = Counter[Side](), Counter[Side]()
+        for order in self._account.table.open_orders(command.strategy_id, symbol):
+            if order is changed:
+                continue
+            if not is_protection(order):
+                others[order.side] += order.exposure
+            elif not is_leaving(order):
+                # One that is being canceled gives way to its successor; where both fill, what is too much is cut.
+                stops[order.side] += order.exposure
         return MarketView(
             phase=phase,
             trading_begins="" if phase is MarketPhase.OPEN else markets.trading_begins(symbol),
-            no_trade=no_trade,
+            may_exit=markets.may_exit(symbol),
+            contradicted=markets.contradicted(symbol),
+            no_trade=markets.no_trade(command.strategy_id, symbol),
             ended=markets.ended(symbol),
-            unprotective_buy=exits[Side.BUY],
-            unprotective_sell=exits[Side.SELL],
+            unprotective_buy=others[Side.BUY],
+            unprotective_sell=others[Side.SELL],
+            protective_buy=stops[Side.BUY],
+            protective_sell=stops[Side.SELL],
             filled=0 if changed is None else changed.filled_quantity,
             mismatch=self._account.contracts.mismatch(symbol),
-            left=self._account.contracts.left(symbol),
+            left=self._account.contracts.left(symbol, command.strategy_id),
         )
 
     def _refusal_of(self, order: Order | None, strategy_id: StrategyId) -> Refusal | None:
@@ -246,11 +266,16 @@ class Gate:
             return Refusal(Denial.ORDER_NOT_WORKING, f"the order is {order.status}")
         return None
 
-    def _modify_refusal(self, command: ModifyOrder, order: Order, terms: Terms) -> Refusal | None:
+    def _modify_refusal(
+        self, command: ModifyOrder | ModifyBracket, order: Order, terms: Terms, levels: Levels
+    ) -> Refusal | None:
         if order.operation is not None or order.cancel_wanted or order.status not in _AT_REST:
             return Refusal(Denial.ORDER_OPERATION_IN_FLIGHT, f"the order is {order.status}; wait for its answer")
         if terms.quantity <= order.filled_quantity:
             return Refusal(Denial.ORDER_INVALID, f"quantity {terms.quantity}, {order.filled_quantity} are filled")
+        if order.is_bracket and terms.quantity > order.quantity_max:
+            text = f"quantity {terms.quantity}, the bracket's exits are for {order.quantity_max}: send another bracket"
+            return Refusal(Denial.ORDER_INVALID, text)
         as_order = SubmitOrder(
             client_order_id=order.client_order_id,
             strategy_id=order.strategy_id,
@@ -264,12 +289,31 @@ class Gate:
             trigger_price=terms.trigger_price,
             time_in_force=order.time_in_force,
             protective=order.protective,
+            trail_by_ticks=order.trail_by_ticks,
+            stop_ticks=levels.stop_ticks,
+            target_ticks=levels.target_ticks,
         )
-        return check_modify(as_order, self._view(as_order, order))
+        view = self._view(as_order, order)
+        return check_modify(as_order, view) or self._account.risk.check(as_order, view, order)
+
+    def _levels_refusal(self, command: ModifyBracket, order: Order, levels: Levels) -> Refusal | None:
+        if not order.is_bracket:
+            return Refusal(Denial.ORDER_INVALID, "the order is no entry of a bracket")
+        for name, before, ticks in zip(Levels._fields, order.levels(), levels, strict=True):
+            if ticks != before and not before:
+                return Refusal(Denial.ORDER_INVALID, f"{name} {ticks}: the bracket was sent without that exit")
+            fault = ticks_fault(ticks, name, least=1 if before else 0)
+            if fault:
+                return Refusal(Denial.ORDER_INVALID, fault)
+        if levels == order.levels():
+            return Refusal(Denial.ORDER_INVALID, "the exits are to be where they are")
+        if order.filled_quantity or order.reported_filled:
+            return Refusal(Denial.ORDER_NOT_WORKING, "the entry has filled: change the prices of its exits")
+        return self._modify_refusal(command, order, order.terms(), levels)
 
     def _new_order(self, command: SubmitOrder, purpose: Purpose) -> Order:
         account = self._account
-        return Order(
+        order = Order(
             **msgspec.structs.asdict(command),
             account_id=account.account_id,
             purpose=purpose,
@@ -277,6 +321,8 @@ class Gate:
             broker_ts_ns=account.broker_ts_ns,
             ts_init_ns=account.context.market_time.now_ns(),
         )
+        order.expire_ns = lease_end_ns(order, account.settings)
+        return order
 
     def _fields(self, client_order_id: ClientOrderId, strategy_id: StrategyId, order: Order | None) -> events.Common:
         if order is not None and not is_external(order):
@@ -290,11 +336,6 @@ class Gate:
             "event_id": self._account.journal.next_event_id(),
         }
 
-    def _now_s(self) -> float:
-        return self._account.context.clock.monotonic_s()
 
-
-_BY_SCHEDULE = frozenset({Denial.SESSION_CLOSED, Denial.SESSION_NO_TRADE, Denial.INSTRUMENT_ROLLED})
-"""Denials that the calendar or the strategy's own configuration brings about each day: no reason to call anybody."""
-
+_JOURNAL_FAILED = Refusal(Denial.STATE_JOURNAL_FAILED, "the journal cannot be written")
 _AT_REST = frozenset({OrderStatus.ACCEPTED, OrderStatus.TRIGGERED, OrderStatus.PARTIALLY_FILLED})

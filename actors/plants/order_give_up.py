@@ -1,5 +1,7 @@
 """What is left behind by a system that gives up: working entries canceled, or positions closed, as configured."""
 
+from collections.abc import Callable
+
 from actors.plants.journal import JournalWriteError
 from actors.plants.order_account import Account
 from actors.plants.order_flatten import Flattener, FlattenPolicy
@@ -20,10 +22,14 @@ ALL = StrategyId("")
 class LastActions:
     """The order plant's last actions when it is stopped because a supervisor above it has given up."""
 
-    def __init__(self, account: Account, gate: Gate, sender: Sender) -> None:
+    def __init__(
+        self, account: Account, gate: Gate, sender: Sender, on_flatten: Callable[[StrategyId, str], None]
+    ) -> None:
+        """``on_flatten`` is told of a flatten before it begins: whoever moves positions opens none again."""
         self._account = account
         self._gate = gate
         self._sender = sender
+        self._on_flatten = on_flatten
         self.is_done = False
 
     async def carry_out(self, budget_s: float) -> bool:
@@ -58,6 +64,7 @@ class LastActions:
         if action == "flatten" and is_settled and not is_halted:
             policy = FlattenPolicy(cancels_s=budget_s * CANCEL_SHARE, reconciled_s=0.0, poll_s=POLL_S)
             flattener = Flattener(account, self._gate, self._sender, policy)
+            flattener.on_flatten = self._on_flatten
             await flattener.flatten_all(ALL)
             left_s = ends_s - account.context.clock.monotonic_s()
             return await until(lambda: flattener.is_flat(ALL), poll_s=POLL_S, timeout_s=left_s)

@@ -1,6 +1,7 @@
 """The order lane's server side: which strategy is behind which connection, and what it may say."""
 
 from collections.abc import Callable
+from enum import StrEnum
 
 import msgspec
 
@@ -15,14 +16,17 @@ from nightdesk.messages import (
     Denial,
     Flatten,
     Message,
+    ModifyBracket,
     ModifyOrder,
     OrderDenied,
     OrderReport,
     PauseChanged,
     QueryOrder,
+    StrategyGoodbye,
     StrategyHello,
     StrategyId,
     StrategyWelcome,
+    SubmitOco,
     SubmitOrder,
     TradingState,
     encode,
@@ -38,7 +42,17 @@ NO_EPOCH = -2
 """No strategy ever has this fencing epoch."""
 
 _NO_ORDER = ClientOrderId("")
-_Command = SubmitOrder | ModifyOrder | CancelOrder | CancelAllOrders | Flatten
+_Command = SubmitOrder | SubmitOco | ModifyOrder | ModifyBracket | CancelOrder | CancelAllOrders | Flatten
+
+
+class Departure(StrEnum):
+    """How a strategy's lane has ended."""
+
+    GOODBYE = "GOODBYE"
+    LOST = "LOST"
+    """Its process crashed, or was killed."""
+    CUT = "CUT"
+    """We have ended it: the process may live, and comes back with a hello."""
 
 
 class OrderLane:
@@ -50,6 +64,12 @@ class OrderLane:
         self._peers: dict[StrategyId, Peer] = {}
         self._on_flatten = on_flatten
         self._on_hello = on_hello
+        self._leaving: set[Peer] = set()
+        """Lanes whose strategies said goodbye."""
+        self._cut: set[Peer] = set()
+        """Lanes that were ended here, because their strategies do not keep up."""
+        self.on_gone: Callable[[StrategyId, Departure], None] = lambda strategy_id, how: None
+        """Told when the lane of a strategy's present process has ended, and how."""
         self._account: Account | None = None
         self._gate: Gate | None = None
         self._server = LaneServer(
@@ -75,10 +95,10 @@ class OrderLane:
         if strategy_id:
             peer = self._peers.get(strategy_id)
             if peer is not None:
-                _send(peer, message)
+                self._send(peer, message)
             return
         for peer in list(self._peers.values()):
-            _send(peer, message)
+            self._send(peer, message)
 
     def on_message(self, peer: Peer, message: Message) -> None:
         """One command of a strategy's process."""
@@ -87,7 +107,7 @@ class OrderLane:
             return
 
         def reply(answer: Message) -> None:
-            _send(peer, answer)
+            self._send(peer, answer)
 
         if isinstance(message, _Command) and self._peers.get(message.strategy_id) is not peer:
             # Not the process that said hello last for this strategy: no epoch that it kept or guessed helps it.
@@ -95,10 +115,16 @@ class OrderLane:
         match message:
             case StrategyHello():
                 self._welcome(peer, message, account, gate)
+            case StrategyGoodbye():
+                self._leaving.add(peer)
             case SubmitOrder():
                 gate.submit(message, reply)
+            case SubmitOco():
+                gate.submit_oco(message, reply)
             case ModifyOrder():
                 gate.modify(message, reply)
+            case ModifyBracket():
+                gate.modify_bracket(message, reply)
             case CancelOrder():
                 gate.cancel(message, reply)
             case CancelAllOrders():
@@ -114,6 +140,10 @@ class OrderLane:
     def pause_changed(self, strategy_id: StrategyId, *, paused: bool, reason: str) -> None:
         """Tell a strategy that the operator paused or resumed it."""
         self.publish(strategy_id, PauseChanged(strategy_id=strategy_id, paused=paused, reason=reason))
+
+    def is_connected(self, strategy_id: StrategyId) -> bool:
+        """Whether a process of the strategy is there."""
+        return strategy_id in self._peers
 
     def drop(self, strategy_id: StrategyId) -> None:
         """End the lane of a strategy whose process is gone for good, with whatever it has left unread."""
@@ -142,8 +172,8 @@ class OrderLane:
             positions=account.ledger.reports(hello.strategy_id),
         )
         for part in parts:
-            _send(peer, msgspec.structs.replace(welcome, orders=part, positions=(), more=True))
-        _send(peer, welcome)
+            self._send(peer, msgspec.structs.replace(welcome, orders=part, positions=(), more=True))
+        self._send(peer, welcome)
         self._on_hello(hello.strategy_id)
         account.log.info("strategy_welcomed", strategy_id=hello.strategy_id, fencing_epoch=epoch, strategy_pid=peer.pid)
 
@@ -176,18 +206,24 @@ class OrderLane:
         text = "the order plant never received this order"
         reply(_denied(query.strategy_id, "", account, Denial.ORDER_UNKNOWN, text, query.client_order_id))
 
+    def _send(self, peer: Peer, message: Message) -> None:
+        try:
+            peer.send(message)
+        except LaneError:
+            # Nothing may be missing in the middle: without the lane the strategy starts over from a whole picture.
+            self._cut.add(peer)
+            peer.close()
+
     def _on_close(self, peer: Peer) -> None:
+        how = Departure.GOODBYE if peer in self._leaving else Departure.LOST
+        self._leaving.discard(peer)
+        if peer in self._cut:
+            self._cut.discard(peer)
+            how = Departure.CUT
         for strategy_id, known in list(self._peers.items()):
             if known is peer:
                 del self._peers[strategy_id]
-
-
-def _send(peer: Peer, message: Message) -> None:
-    try:
-        peer.send(message)
-    except LaneError:
-        # Nothing may be missing in the middle: without the lane the strategy starts over from a whole picture.
-        peer.close()
+                self.on_gone(strategy_id, how)
 
 
 def _parts(reports: list[OrderReport]) -> list[tuple[OrderReport, ...]]:

@@ -1,15 +1,20 @@
 """What the operator asks of the order plant: pauses, the trading state, cancels, and the answers to queries."""
 
+import msgspec
+
 from actors.plants.journal import JournalWriteError
-from actors.plants.order_account import Account, is_external
+from actors.plants.order_account import Account
+from actors.plants.order_externals import NEVER_TOUCHED, is_external
 from actors.plants.order_flatten import Flattener
 from actors.plants.order_lane import OrderLane
 from actors.plants.order_sender import Sender
+from actors.plants.state_audit import Author
 from nightdesk.messages import (
     AccountStatus,
     ChildId,
     CommandResult,
     FillsReport,
+    LimitReport,
     Message,
     OperatorCancelAll,
     OperatorFlatten,
@@ -21,13 +26,18 @@ from nightdesk.messages import (
     QueryFills,
     QueryOrders,
     QueryPositions,
+    QueryRisk,
     QueryStatus,
+    ResetRisk,
     ResumeStrategy,
+    RiskReport,
     SetTradingState,
     Severity,
     StrategyId,
+    TradingState,
 )
 
+LIMITS_MAX = 2_000
 LIST_MAX = 500
 """Rows of one answer: mailbox mail is for people, the journal has the rest."""
 
@@ -47,15 +57,20 @@ class Operator:
         """Take one message; False when it is none of the operator's."""
         match message:
             case PauseStrategy():
-                self._answer(message.reply_to, message.request_id, *self._pause(message.strategy_id, message.reason))
+                self._answer(message.reply_to, message.request_id, *self.pause(message.strategy_id, message.reason))
             case ResumeStrategy():
-                self._answer(message.reply_to, message.request_id, *self._resume(message.strategy_id))
+                self._answer(message.reply_to, message.request_id, *self.resume(message.strategy_id))
             case SetTradingState():
-                written = self._account.set_trading_state(message.trading_state, message.reason)
-                text = f"trading is {message.trading_state.value}"
+                author = Author(uid=message.uid, pid=message.pid)
+                written = self._account.set_trading_state(message.trading_state, message.reason, author)
+                text = f"trading is {message.trading_state.value}{self._still_reached(message.trading_state)}"
                 self._answer(message.reply_to, message.request_id, written, text if written else NOT_WRITTEN)
+            case ResetRisk():
+                self._answer(message.reply_to, message.request_id, *self._reset(message))
+            case QueryRisk():
+                self._account.context.tell(message.reply_to, self._limits(message))
             case OperatorCancelAll():
-                self._answer(message.reply_to, message.request_id, *self._cancel_all(message.strategy_id))
+                self._answer(message.reply_to, message.request_id, *self._cancel_all(message))
             case OperatorFlatten():
                 self._flattener.begin_operator(message)
             case QueryOrders() | QueryPositions() | QueryFills():
@@ -102,7 +117,8 @@ class Operator:
             return OrdersReport(request_id=query.request_id, orders=tuple(working[-limit:] if limit else ()))
         return OrdersReport(request_id=query.request_id, orders=account.journal.newest_orders(limit))
 
-    def _pause(self, strategy_id: StrategyId, reason: str) -> tuple[bool, str]:
+    def pause(self, strategy_id: StrategyId, reason: str) -> tuple[bool, str]:
+        """Let a strategy send nothing; whether it is journalled, and what was done."""
         account = self._account
         settings = next((item for item in account.settings.strategies if item.name == strategy_id), None)
         if settings is None:
@@ -128,7 +144,8 @@ class Operator:
         text = f"{strategy_id} is paused, {canceled} orders are being canceled"
         return written, text if written else f"{text}; {NOT_WRITTEN}"
 
-    def _resume(self, strategy_id: StrategyId) -> tuple[bool, str]:
+    def resume(self, strategy_id: StrategyId) -> tuple[bool, str]:
+        """Let it trade again; False where it was not paused, or stays so."""
         account = self._account
         if strategy_id not in account.pauses:
             return False, f"{strategy_id} is not paused"
@@ -144,8 +161,46 @@ class Operator:
         self._lane.pause_changed(strategy_id, paused=False, reason="resumed by the operator")
         return True, f"{strategy_id} is resumed"
 
-    def _cancel_all(self, strategy_id: StrategyId) -> tuple[bool, str]:
-        orders = [order for order in self._account.table.open_orders(strategy_id) if not is_external(order)]
+    def _reset(self, message: ResetRisk) -> tuple[bool, str]:
+        account, whose = self._account, message.owner or "account"
+        if account.risk.book.daily_loss is None:
+            return False, "the market's time is not known yet: nothing has been counted"
+        reached = [breach.code.value for breach in account.risk.book.standing() if breach.owner == message.owner]
+        refused = account.risk.book.rejects.count(message.owner)
+        written = account.risk.reset(message.owner)
+        author = Author(uid=message.uid, pid=message.pid)
+        had = ", ".join([*reached, *([f"{refused} refusals in a row"] if refused else [])]) or "nothing was reached"
+        account.states.audit.write("risk_reset", author, owner=whose, reason=message.reason, had=had)
+        account.log.warning("risk_reset", owner=whose, reason=message.reason, had=had)
+        text = f"losses and refusals of {whose} count from here ({had})"
+        return written, text if written else f"{text}; {NOT_WRITTEN}"
+
+    def _still_reached(self, trading_state: TradingState) -> str:
+        """What denies orders all the same, for people."""
+        if trading_state is not TradingState.ACTIVE:
+            return ""
+        standing = [f"{each.owner or 'account'} {each.code.value}" for each in self._account.risk.book.standing()]
+        return f"; still reached: {', '.join(standing)} (risk-reset ends that)" if standing else ""
+
+    def _limits(self, query: QueryRisk) -> RiskReport:
+        account = self._account
+        rows = account.risk.report()[:LIMITS_MAX]
+        return RiskReport(
+            request_id=query.request_id,
+            trading_state=account.trading_state,
+            breaches=tuple((each.owner or "account", each.code.value) for each in account.risk.book.standing()),
+            limits=tuple(LimitReport(**{**msgspec.structs.asdict(row), "state": row.state.value}) for row in rows),
+        )
+
+    def _cancel_all(self, message: OperatorCancelAll) -> tuple[bool, str]:
+        strategy_id = message.strategy_id
+        if message.externals and not self._account.externals.may_be_touched:
+            return False, NEVER_TOUCHED
+        orders = [
+            order
+            for order in self._account.table.open_orders(strategy_id)
+            if message.externals or not is_external(order)
+        ]
         for order in orders:
             self._sender.request_cancel(order)
         self._account.log.warning("cancel_all", strategy_id=strategy_id, orders=len(orders))

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 from actors.plants import order_events as events
 from actors.plants.order_account import Account
+from actors.plants.order_cancel_waits import CancelWaits
+from actors.plants.order_expiry import is_expired
+from actors.plants.order_externals import is_external
+from actors.plants.order_levels import LevelSender
 from nightdesk.errors import LinkError
 from nightdesk.messages import (
     ClientOrderId,
@@ -23,12 +27,17 @@ from nightdesk.messages import (
     Severity,
 )
 from nightdesk.rithmic import orders as wire
+from nightdesk.rithmic.held_orders import new_frame
 from nightdesk.rithmic.session import NotSentError, PlantSession
+from nightdesk.trading.broker import BrokerUpdate, UpdateKind
 from nightdesk.trading.order import Operation, Order, Terms
 from nightdesk.trading.order_transitions import Step
 
 ANSWER_TIMEOUT_S = 5.0
 """Without any answer to a new order, a change or a cancel for so long, its outcome is unknown."""
+
+LINKED_CANCEL_S = 1.0
+"""What the server has to cancel an order with the one that it is linked with."""
 
 
 @dataclass(slots=True)
@@ -47,26 +56,33 @@ class Sender:
         self._request_reconcile = request_reconcile
         self._suspects: dict[ClientOrderId, float] = {}
         """Orders whose cancel was refused, and when they should be over at the latest if that is because they end."""
-        account.after_update = self.pump
-        account.cancel_resurrected = self._cancel_resurrected
+        self._waits = CancelWaits(account)
+        self._linked: dict[ClientOrderId, float] = {}
+        """Orders that the server is canceling with another one, and until when that is waited for."""
+        self.levels = LevelSender(account, self)
+        account.after_update = self._after_update
+        account.request_reconcile = request_reconcile
+        account.resurrections.cancel = self._cancel_revived
+        account.resurrections.request_reconcile = request_reconcile
 
-    def submit(self, order: Order) -> None:
-        """Send a new order whose intent is committed."""
-        order.operation = Operation.SUBMIT
-        order.operation_deadline_s = self._now_s() + ANSWER_TIMEOUT_S
-        self._account.context.spawn(self._transmit_new(order), name=f"submit {order.client_order_id}")
+    def submit(self, *orders: Order) -> None:
+        """Send a new order whose intent is committed, or the two of an OCO order in one frame."""
+        for order in orders:
+            order.operation = Operation.SUBMIT
+            order.operation_deadline_s = self.answer_deadline_s()
+        self._account.context.spawn(self._transmit_new(orders), name=f"submit {orders[0].client_order_id}")
 
     def modify(self, order: Order, terms: Terms) -> bool:
         """Commit and send an order's new terms; False when the journal could not take them and nothing is sent."""
         account = self._account
         before = order.quantity_max
         order.request_terms(terms)
-        order.operation_deadline_s = self._now_s() + ANSWER_TIMEOUT_S
+        order.operation_deadline_s = self.answer_deadline_s()
         account.table.step(order, Step.REQUEST_UPDATE)
         message = OrderPendingUpdate(**account.event_fields(order))
         if not account.commit(order, message):
             order.quantity_max = before
-            self._on_modify_refused(order, f"{Denial.STATE_JOURNAL_FAILED}: the journal cannot be written")
+            self.modify_refused(order, f"{Denial.STATE_JOURNAL_FAILED}: the journal cannot be written")
             return False
         account.publish(message)
         account.context.spawn(self._transmit_modify(order, terms), name=f"modify {order.client_order_id}")
@@ -76,23 +92,28 @@ class Sender:
         """Send the cancel now, or as soon as the order can take it."""
         if order.is_final or order.operation is Operation.CANCEL:
             return
+        is_new = not order.cancel_wanted
         order.cancel_wanted = True
         self.pump(order)
-        if order.cancel_wanted:
-            # It waits for the broker's id, another answer or the link, and a restart must not forget it.
+        if is_new and order.cancel_wanted:
+            # It waits for the broker's id, another answer, the link or the market; a restart must not forget it.
             self._account.commit(order)
 
     def pump(self, order: Order) -> None:
         """Send a cancel that waited, if nothing else of the order is in flight and the broker's id is known."""
         if order.is_final:
             order.cancel_wanted = False
+            if not order.revived:
+                self._waits.forget(order)
         if not order.cancel_wanted or order.operation is not None or order.venue_order_id is None:
             return
-        if self.link.session is None or order.status is OrderStatus.PENDING_UPDATE:
+        if self.link.session is None or order.status is OrderStatus.PENDING_UPDATE or self._waits.is_waiting(order):
+            return
+        if self._is_canceled_with_another(order):
             return
         order.cancel_wanted = False
         order.operation = Operation.CANCEL
-        order.operation_deadline_s = self._now_s() + ANSWER_TIMEOUT_S
+        order.operation_deadline_s = self.answer_deadline_s()
         if self._account.table.step(order, Step.REQUEST_CANCEL):
             message = OrderPendingCancel(**self._account.event_fields(order))
             self._account.commit(order, message)
@@ -105,10 +126,16 @@ class Sender:
         if order is None:
             self._account.log.warning("answer_of_unknown_order", client_order_id=answer.client_order_id)
             return
-        if answer.request == wire.NEW_ORDER:
+        if answer.request in wire.NEW_ORDERS:
             self._on_new_order_answer(order, answer)
+            other = self._account.table.get(order.linked_id) if answer.is_refused and order.linked_id else None
+            if other is not None and other.operation is Operation.SUBMIT:
+                # One frame, one refusal.
+                self._on_new_order_answer(other, answer)
+        elif answer.request in wire.NEW_LEVELS:
+            self.levels.on_answer(order, answer)
         elif answer.is_refused and answer.request == wire.MODIFY_ORDER:
-            self._on_modify_refused(order, answer.text)
+            self.modify_refused(order, answer.text)
         elif answer.is_refused and order.operation is Operation.CANCEL:
             self._on_cancel_refused(order, answer.text)
 
@@ -120,6 +147,9 @@ class Sender:
                 continue
             operation, order.operation = order.operation, None
             text = f"no answer to {operation.value.lower()} within {ANSWER_TIMEOUT_S:g} s"
+            if operation is Operation.CANCEL and not self._waits.is_trading(order):
+                self._let_wait(order, text)
+                continue
             if operation is Operation.SUBMIT:
                 self._account.doubt(order, text)
             else:
@@ -131,9 +161,20 @@ class Sender:
                 )
             self._request_reconcile(f"{order.client_order_id}: {text}")
         self._sweep_suspects(now_s)
+        for order in self._waits.orders():
+            self.pump(order)
+        for client_order_id in [key for key, until_s in self._linked.items() if now_s >= until_s]:
+            waiting = self._account.table.get(client_order_id)
+            if waiting is not None:
+                self.pump(waiting)
+            self._linked.pop(client_order_id, None)
+        for order in self._account.table.revived():
+            self._cancel_revived(order)
 
     def link_lost(self) -> None:
         """What was in flight has no answer any more."""
+        for order in self._account.table.revived():
+            self._waits.forget(order)
         for order in self._account.table.open_orders():
             operation, order.operation = order.operation, None
             if order.status in (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED) and order.venue_order_id is None:
@@ -141,43 +182,55 @@ class Sender:
             if operation is Operation.CANCEL:
                 order.cancel_wanted = True
 
-    async def _transmit_new(self, order: Order) -> None:
+    async def _transmit_new(self, orders: tuple[Order, ...]) -> None:
         account = self._account
         session = self.link.session
         try:
-            if session is None or not self._is_unsent(order):
+            if session is None or not all(self._is_unsent(order) for order in orders):
                 # The link was lost between the commit and this turn, and may even be back: it is another one.
                 raise NotSentError("the link was lost")
-            route = session.trade_routes.get(order.exchange, "")
-            await session.send(wire.NEW_ORDER, **wire.new_order_fields(order, route))
+            if any(is_expired(order, account.context.market_time.now_ns()) for order in orders):
+                self._deny_unsent(orders, Denial.ORDER_EXPIRED, "its lease was over before it could be sent")
+                return
+            route = session.trade_routes.get(orders[0].exchange, "")
+            template_id, fields = new_frame(orders, route)
+            await session.send(template_id, **fields)
         except NotSentError as error:
-            self._deny_unsent(order, str(error))
+            self._deny_unsent(orders, Denial.STATE_DISCONNECTED, str(error))
         except LinkError as error:
-            account.doubt(order, f"the send failed: {error}")
-            self._request_reconcile(f"{order.client_order_id}: the send failed")
+            for order in orders:
+                account.doubt(order, f"the send failed: {error}")
+            self._request_reconcile(f"{orders[0].client_order_id}: the send failed")
         else:
-            if order.status is OrderStatus.INITIALIZED:
-                account.table.step(order, Step.SEND)
-            message = OrderSubmitted(**account.event_fields(order))
-            account.record(order, message)
-            if order.status is OrderStatus.SUBMITTED:
-                # A report that overtook the return of the send has told more than this event would.
-                account.publish(message)
+            for order in orders:
+                self._note_sent(order)
+
+    def _note_sent(self, order: Order) -> None:
+        account = self._account
+        if order.status is OrderStatus.INITIALIZED:
+            account.table.step(order, Step.SEND)
+        message = OrderSubmitted(**account.event_fields(order))
+        account.record(order, message)
+        if order.status is OrderStatus.SUBMITTED:
+            # A report that overtook the return of the send has told more than this event would.
+            account.publish(message)
 
     def _is_unsent(self, order: Order) -> bool:
-        return order.status is OrderStatus.INITIALIZED
+        is_of_now = order.connection_epoch == self._account.connection_epoch
+        return order.status is OrderStatus.INITIALIZED and is_of_now
 
-    def _deny_unsent(self, order: Order, text: str) -> None:
-        """Nothing left this process, so the order is over and may not come back."""
+    def _deny_unsent(self, orders: tuple[Order, ...], code: Denial, text: str) -> None:
+        """Nothing left this process, so the orders are over and may not come back."""
         account = self._account
-        order.operation = None
-        if order.status not in (OrderStatus.INITIALIZED, OrderStatus.UNKNOWN):
-            return
-        account.table.step(order, Step.DENY)
-        order.text = f"{Denial.STATE_DISCONNECTED}: {text}"
-        message = OrderDenied(**account.event_fields(order), code=Denial.STATE_DISCONNECTED, text=text)
-        account.commit(order, message)
-        account.tell(order, message, alert=Severity.WARNING)
+        for order in orders:
+            order.operation = None
+            if order.status not in (OrderStatus.INITIALIZED, OrderStatus.UNKNOWN):
+                continue
+            account.table.step(order, Step.DENY)
+            order.text = f"{code}: {text}"
+            message = OrderDenied(**account.event_fields(order), code=code, text=text)
+            account.commit(order, message)
+            account.tell(order, message, alert=Severity.ERROR if order.protective else Severity.WARNING)
 
     async def _transmit_modify(self, order: Order, terms: Terms) -> None:
         session = self.link.session
@@ -186,7 +239,7 @@ class Sender:
                 raise NotSentError("the link was lost")
             await session.send(wire.MODIFY_ORDER, **wire.modify_order_fields(order, terms))
         except NotSentError as error:
-            self._on_modify_refused(order, f"{Denial.STATE_DISCONNECTED}: {error}")
+            self.modify_refused(order, f"{Denial.STATE_DISCONNECTED}: {error}")
         except LinkError as error:
             order.operation = None
             self._request_reconcile(f"{order.client_order_id}: the change was perhaps not sent: {error}")
@@ -217,12 +270,14 @@ class Sender:
             if not order.is_final:
                 self._account.table.step(order, Step.KNOWN)
             self._account.commit(order)
+            self._account.held.bound(order)
         self.pump(order)
 
-    def _on_modify_refused(self, order: Order, text: str) -> None:
+    def modify_refused(self, order: Order, text: str) -> None:
+        """A change is not made: what was, holds."""
         if order.status is not OrderStatus.PENDING_UPDATE:
             return
-        order.operation, order.pending_terms = None, None
+        order.operation, order.pending_terms, order.pending_levels = None, None, None
         self._account.table.step(order, Step.UPDATE_REFUSED)
         message = OrderModifyRejected(**self._account.event_fields(order), text=text)
         self._account.commit(order, message)
@@ -231,24 +286,63 @@ class Sender:
 
     def _on_cancel_refused(self, order: Order, text: str) -> None:
         order.operation = None
-        self._suspects[order.client_order_id] = self._now_s() + ANSWER_TIMEOUT_S
-        if not self._account.table.step(order, Step.CANCEL_REFUSED):
+        if self._account.table.step(order, Step.CANCEL_REFUSED):
+            message = OrderCancelRejected(**self._account.event_fields(order), text=text)
+            self._account.commit(order, message)
+            self._account.tell(order, message)
+        if self._waits.is_trading(order):
+            self._waits.forget(order)
+            self._suspects[order.client_order_id] = self._now_s() + ANSWER_TIMEOUT_S
+        else:
+            self._let_wait(order, text)
+
+    def _after_update(self, order: Order, update: BrokerUpdate) -> None:
+        if update.kind is UpdateKind.CANCEL_FAILED and not self._waits.is_trading(order):
+            self._let_wait(order, update.text)
+        self.pump(order)
+
+    def _is_canceled_with_another(self, order: Order) -> bool:
+        """Whether the cancel of the order that it is linked with is on its way, which ends both: a second one would be
+        of an order that is over, which brokers do not like. It goes out all the same where the first has no effect."""
+        other = self._account.table.get(order.linked_id) if order.linked_id else None
+        if other is None or other.operation is not Operation.CANCEL or other.is_final:
+            return False
+        return self._now_s() < self._linked.setdefault(order.client_order_id, self._now_s() + LINKED_CANCEL_S)
+
+    def _let_wait(self, order: Order, text: str) -> None:
+        """A market that does not trade has not taken a cancel: it goes out later, with the pre-open at the latest."""
+        if order.is_final:
             return
-        message = OrderCancelRejected(**self._account.event_fields(order), text=text)
-        self._account.commit(order, message)
-        self._account.tell(order, message)
+        order.cancel_wanted = True
+        self._account.commit(order)
+        if self._waits.note(order) == 1:
+            self._account.log.warning("cancel_waits", **events.order_fields(order), text=text)
 
     def _sweep_suspects(self, now_s: float) -> None:
         """A cancel is refused because the order is over, as a rule; one that stays open may be a mistake of ours."""
         for client_order_id in [key for key, due_s in self._suspects.items() if now_s >= due_s]:
-            del self._suspects[client_order_id]
             order = self._account.table.get(client_order_id)
-            if order is not None and not order.is_final:
+            is_open = order is not None and not order.is_final
+            if order is not None and is_open and not self._waits.is_trading(order):
+                # Lists of a gateway under maintenance prove nothing: the question waits for the market.
+                continue
+            del self._suspects[client_order_id]
+            if order is not None and is_open:
                 self._request_reconcile(f"{client_order_id}: its cancel was refused and it is still {order.status}")
 
-    def _cancel_resurrected(self, order: Order) -> None:
-        if order.venue_order_id is not None:
-            self._account.context.spawn(self._transmit_cancel(order), name=f"cancel {order.client_order_id}")
+    def _cancel_revived(self, order: Order) -> None:
+        """Cancel an order that was over and works; until the broker says that it is over, and ever less often."""
+        if order.venue_order_id is None or is_external(order) or self.link.session is None:
+            return
+        if self._waits.is_waiting(order):
+            return
+        if self._waits.note(order) > 1 and self._waits.is_trading(order):
+            self._request_reconcile(f"{order.client_order_id}: it was over, and its cancel is not confirmed")
+        self._account.context.spawn(self._transmit_cancel(order), name=f"cancel {order.client_order_id}")
+
+    def answer_deadline_s(self) -> float:
+        """When what is sent now should have an answer."""
+        return self._now_s() + ANSWER_TIMEOUT_S
 
     def _now_s(self) -> float:
         return self._account.context.clock.monotonic_s()

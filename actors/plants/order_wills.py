@@ -18,6 +18,9 @@ from actors.plants.order_sender import Sender
 from actors.plants.order_waiting import until
 from nightdesk.messages import ChildId, ChildParked, ChildState, Severity, StrategyId, TradingState, TreeStatus
 
+GONE = -1
+"""In the place of the number of restarts: the will of a process that was not set aside, but did not come back."""
+
 STRATEGIES = "strategies/"
 """With what the ids of strategies begin."""
 
@@ -54,6 +57,8 @@ class LastWills:
         self._policy = policy
         self._wills = {will.strategy_id: will for will in account.journal.last_wills()}
         self._tasks: dict[StrategyId, asyncio.Task[None]] = {}
+        self._outlived: set[StrategyId] = set()
+        """Strategies that are back while the flatten for their absence is under way."""
 
     def resume(self) -> None:
         """Go on with what a former process left undone."""
@@ -69,12 +74,19 @@ class LastWills:
             self._account.log.warning("parked_child_unknown", parked=message.child_id)
             return
         known = self._wills.get(strategy_id)
-        if known is not None and known.restarts == message.restarts:
+        if known is not None and known.restarts in (message.restarts, GONE):
             return
+        self._fence(LastWill(strategy_id, section.last_will, message.reason, message.restarts, is_done=False))
+
+    def gone(self, strategy_id: StrategyId, will: str, cause: str) -> None:
+        """A strategy's process crashed or hung, and is not awaited any longer."""
+        if strategy_id not in self._wills:
+            self._fence(LastWill(strategy_id, will, cause, GONE, is_done=False))
+
+    def _fence(self, will: LastWill) -> None:
         # What the dead process has left in its socket is stale from now on.
-        self._gate.epochs[strategy_id] = self._account.next_fencing_epoch(strategy_id)
-        self._drop(strategy_id)
-        will = LastWill(strategy_id, section.last_will, message.reason, message.restarts, is_done=False)
+        self._gate.epochs[will.strategy_id] = self._account.next_fencing_epoch(will.strategy_id)
+        self._drop(will.strategy_id)
         self._keep(will)
         self._begin(will)
 
@@ -86,10 +98,29 @@ class LastWills:
                 reason = "set aside while the order plant was away"
                 self.parked(ChildParked(child_id=ChildId(child.child_id), restarts=child.restarts, reason=reason))
 
+    def is_parked(self, strategy_id: StrategyId) -> bool:
+        """Whether a strategy is set aside, or gone."""
+        return strategy_id in self._wills
+
     def revived(self, strategy_id: StrategyId) -> None:
-        """A new process of the strategy is there: what is left of its will is void."""
-        if self._wills.pop(strategy_id, None) is None:
+        """A new process of the strategy is there: what is left of its will is void.
+
+        A flatten that was begun because the process was gone is carried to its end: half of it would leave a position
+        without its stops. Until then the strategy opens nothing.
+        """
+        will = self._wills.get(strategy_id)
+        if will is None:
             return
+        if will.restarts == GONE and will.will == "flatten" and not will.is_done:
+            self._outlived.add(strategy_id)
+            self._gate.closing.add(strategy_id)
+            return
+        self._void(strategy_id)
+
+    def _void(self, strategy_id: StrategyId) -> None:
+        del self._wills[strategy_id]
+        self._outlived.discard(strategy_id)
+        self._gate.closing.discard(strategy_id)
         task = self._tasks.pop(strategy_id, None)
         if task is not None:
             task.cancel()
@@ -125,6 +156,7 @@ class LastWills:
             alerting.cancel()
         if not done:
             self._alert(will, f"given up after {self._policy.attempts_max} attempts")
+            self._gate.closing.discard(strategy_id)
             return
         self._keep(will._replace(is_done=True))
         account.log.warning(
@@ -132,10 +164,13 @@ class LastWills:
             strategy_id=strategy_id,
             will=will.will,
             cause=will.cause,
-            restarts=will.restarts,
+            restarts=max(0, will.restarts),
             open_orders=len(account.table.open_orders(strategy_id)),
             positions=sum(position.quantity != 0 for position in account.ledger.reports(strategy_id)),
         )
+        if strategy_id in self._outlived:
+            self._tasks.pop(strategy_id, None)
+            self._void(strategy_id)
 
     async def _try(
         self, strategy_id: StrategyId, attempt: Callable[[StrategyId], Awaitable[None]], holds: Callable[[], bool]

@@ -9,10 +9,13 @@ import pydantic
 
 from actors.base import Body, Context
 from actors.plants.link_schedule import LinkSchedule
+from actors.plants.login_gate import LoginGate, LoginPostponedError, LoginsEndedError, again_delay_s
 from nightdesk.errors import ConfigurationError, CredentialsError, LinkError, NightdeskError
 from nightdesk.messages import ChildId, Message, PlantStatus, QueryStatus, Severity
 from nightdesk.messages.orders import AccountIdentity
+from nightdesk.rithmic.login_refusals import LoginRefusals
 from nightdesk.rithmic.session import FORCED_LOGOUT_REASON, PlantSession, RequestRefused
+from nightdesk.settings.maintenance import maintenance_hours
 from nightdesk.settings.market_time import calendars_of
 from nightdesk.settings.models import Gateway
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
@@ -30,10 +33,6 @@ STOP_TIMEOUT_S: Final = 2.0
 QUIET_DELAY_MAX_S: Final = 300.0
 """The longest wait between two attempts while no market trades; the next event of the calendar ends it."""
 
-REFUSED_AGAIN_DELAYS_S: Final = (60.0, 300.0)
-"""The waits after a refused login where this plant was logged in before: minutes, so that a gateway that is not ready
-right after its maintenance does not end the system."""
-
 OVERDUE_POLL_S: Final = 0.25
 
 
@@ -42,7 +41,7 @@ class PlantBody(Body):
 
     The loop is the only thing that heals here: it opens a new session after each loss, waiting longer each time, and
     ends the actor with ``LinkError`` when ``reconnect_attempts_max`` is spent, or with ``CredentialsError`` when the
-    gateway has refused us ``login_refusals_max`` times.
+    gateway has refused ``login_refusals_max`` logins of all plants together (``LoginGate``).
 
     While no market trades nothing of this counts and nobody is told: gateways are maintained then. A link that is
     still missing when trading has begun is an alert at once.
@@ -64,12 +63,22 @@ class PlantBody(Body):
         self._refusals = 0
         self._quiet_failures = 0
         self._quiet_refusals = 0
-        self._has_logged_in = context.incarnation > 1
         self._is_outage_told = False
         self._is_refused_again = False
+        self._postponed_s = 0.0
         self._is_missing_told = False
         self.schedule = MarketSchedule(calendars_of(self.run.settings))
-        self.link_schedule = LinkSchedule(self.schedule, context.market_time, context.clock)
+        maintenance = maintenance_hours(self.run.settings)
+        self.link_schedule = LinkSchedule(self.schedule, context.market_time, context.clock, maintenance)
+        self._logins = LoginGate(
+            LoginRefusals(self.run.state_dir),
+            refusals_max=self._settings().login_refusals_max,
+            link_schedule=self.link_schedule,
+            market_time=context.market_time,
+            clock=context.clock,
+            log=context.log,
+        )
+        self._logins.has_logged_in = context.incarnation > 1
         self._past_messages = 0
         self._past_message_s: float | None = None
 
@@ -137,14 +146,20 @@ class PlantBody(Body):
             await self.wait_until_ready()
             reason = await self._hold_one_link()
             is_quiet = not self.link_schedule.is_trading()
-            if not is_quiet:
+            if self._postponed_s:
+                # Nothing was tried: it does not count.
+                pass
+            elif not is_quiet:
                 self._quiet_failures = self._quiet_refusals = 0
                 self._failures += 1
             else:
                 self._quiet_failures += 1
             if self._failures > self._settings().reconnect_attempts_max:
                 raise LinkError(f"no lasting link after {self._failures - 1} attempts; the last one: {reason}")
+            event_ns = self.link_schedule.next_event_ns()
             await self.link_schedule.wait(self._delay_s(), is_quiet=is_quiet)
+            if event_ns is not None and self.context.market_time.now_ns() >= event_ns:
+                self._logins.event_ns = event_ns
 
     async def _watch_reopening(self) -> None:
         """Tell of a link that is missing while a market trades, once in each outage and after each break."""
@@ -163,20 +178,27 @@ class PlantBody(Body):
 
     async def _hold_one_link(self) -> str:
         """Open a session, stay with it to its end, and return why it ended."""
+        is_open = self._is_refused_again = False
+        self._postponed_s = 0.0
         try:
             session = self._new_session()
         except LinkError as error:
             return self._attempt_failed(error)
-        is_open = self._is_refused_again = False
         try:
             await session.open()
             is_open = True
             await self._hold(session)
             return await session.wait_closed()
+        except LoginsEndedError:
+            raise
+        except LoginPostponedError as error:
+            self._postponed_s = error.delay_s
+            self.context.log.info("login_postponed", plant=self.kind, reason=str(error))
+            return str(error)
         except CredentialsError as error:
             # The same words were good before: perhaps it is the gateway that is not ready.
-            self._is_refused_again = self._has_logged_in and not is_open
-            self._count_refusal(error)
+            self._is_refused_again = self._logins.has_logged_in and not is_open
+            self._count_refusal(error, is_login=not is_open)
             return str(error)
         except (LinkError, RequestRefused) as error:
             return self._attempt_failed(error)
@@ -190,7 +212,6 @@ class PlantBody(Body):
         log = self.context.log
         self.session = session
         self._opened_at_s = clock.monotonic_s()
-        self._has_logged_in = True
         self._quiet_failures = self._quiet_refusals = 0
         log.info("plant_logged_in", plant=self.kind)
         reason = "stopped"
@@ -217,7 +238,7 @@ class PlantBody(Body):
         now_s = self.context.clock.monotonic_s()
         if self._down_since_s is None:
             self._down_since_s = now_s
-        lifetime_s = now_s - (self._opened_at_s or now_s)
+        lifetime_s = 0.0 if self._opened_at_s is None else now_s - self._opened_at_s
         if lifetime_s >= LINK_STABLE_S:
             self._failures = self._refusals = 0
         is_scheduled = not self.link_schedule.is_trading()
@@ -241,11 +262,12 @@ class PlantBody(Body):
         log("connection_attempt_failed", plant=self.kind, reason=str(error), tries=tries)
         return str(error)
 
-    def _count_refusal(self, error: CredentialsError) -> None:
-        if not self.link_schedule.is_trading():
+    def _count_refusal(self, error: CredentialsError, *, is_login: bool) -> None:
+        """Of a login all plants' refusals count; one that is thrown out right after its login counts for itself."""
+        if is_login and self._logins.is_last_quiet:
             self._refused_quietly(error)
             return
-        self._refusals += 1
+        self._refusals = max(self._refusals + 1, self._logins.last.counted if is_login else 0)
         tries_max = self._settings().login_refusals_max
         self.context.log.error("login_refused", plant=self.kind, reason=str(error), tries=self._refusals)
         self.context.alert("login_refused", Severity.CRITICAL, str(error), tries=self._refusals, tries_max=tries_max)
@@ -254,16 +276,18 @@ class PlantBody(Body):
 
     def _refused_quietly(self, error: CredentialsError) -> None:
         """A gateway under maintenance refuses everybody; but whoever has just started the system should hear of it."""
-        self._quiet_refusals += 1
+        self._quiet_refusals = max(self._quiet_refusals + 1, self._logins.last.quiet)
         self.context.log.info("login_refused", plant=self.kind, reason=str(error), scheduled=True)
-        if not self._has_logged_in and self._quiet_refusals == 1:
+        if not self._logins.has_logged_in and self._quiet_refusals == 1:
             text = f"{error}; no market trades now, so this may be maintenance: it is tried again"
             self.context.alert("login_refused", Severity.WARNING, text, tries=1)
 
     def _delay_s(self) -> float:
         settings = self._settings()
+        if self._postponed_s:
+            return self._postponed_s
         if self._is_refused_again and self._refusals:
-            return REFUSED_AGAIN_DELAYS_S[min(self._refusals, len(REFUSED_AGAIN_DELAYS_S)) - 1]
+            return again_delay_s(self._refusals)
         if self._quiet_refusals >= settings.login_refusals_max:
             # More of them could lock the user; the next event of the calendar ends this wait.
             return DAY_S
@@ -290,6 +314,7 @@ class PlantBody(Body):
             log=self.context.log,
             on_push=self.on_push,
             identity=self.identity(),
+            login_watch=self._logins,
         )
 
     def _gateway(self) -> tuple[Gateway, str, str]:

@@ -7,6 +7,7 @@ from actors.base import Context
 from actors.contracts import Contracts
 from actors.lanes import lane_path
 from actors.plants.front_watch import FrontWatch
+from actors.plants.market_gate import MarketGate
 from actors.plants.market_lane import Instrument, MarketLane, Subscriber, Tick
 from actors.plants.plant import PlantBody
 from nightdesk.errors import LinkError
@@ -22,15 +23,10 @@ from nightdesk.messages import (
 from nightdesk.rithmic.decode import BEST_BID_OFFER, LAST_TRADE, MarketDecoder
 from nightdesk.rithmic.session import PlantSession, RequestRefused
 from nightdesk.rithmic.words import SUBSCRIBE, UNSUBSCRIBE, UpdateBits
+from nightdesk.settings.market_time import begins_with_subscriber
 from nightdesk.trading.stale_watch import Silence, StaleWatch
 
 MARKET_DATA_UPDATE: Final = 100
-REPLAY_GRACE_S: Final = 10.0
-"""``block``: from the first strategy's subscription, how long the others are waited for before the data start."""
-
-REPLAY_FIRST_GRACE_S: Final = 60.0
-"""``block``: the same while no strategy has subscribed at all."""
-
 SILENCE_POLL_S: Final = 1.0
 
 _UPDATE_BITS: Final = int(UpdateBits.LAST_TRADE | UpdateBits.BBO)
@@ -59,12 +55,20 @@ class TickerPlantBody(PlantBody):
             resume=self._resume,
         )
         self._contracts = Contracts(self.run, context.market_time)
-        self._fronts = FrontWatch(context, self._contracts, self.schedule, lambda *instrument: self._want(instrument))
+        # Who restarts this plant alone is in a market that has begun; in ``block`` it waits for those who listen.
+        is_first = context.incarnation == 1 and begins_with_subscriber(settings)
+        self._gate = MarketGate(
+            {f"strategies/{each.name}": each.symbols for each in settings.strategies},
+            is_closed=self._lane.is_blocking or is_first,
+            want=self._want,
+            log=context.log,
+        )
+        self._fronts = FrontWatch(context, self._contracts, self.schedule, lambda *instrument: self._ask(instrument))
         self._wanted: set[Instrument] = set()
         self._subscribed: set[Instrument] = set()
-        self._gates: dict[Instrument, tuple[asyncio.TimerHandle, bool]] = {}
         self._last_tick_ns: dict[Instrument, int] = {}
         self._open_gaps: dict[Instrument, int] = {}
+        self._gaps_of_maintenance: set[Instrument] = set()
         self._down_since_ns: int | None = None
         self._stale = StaleWatch(self.schedule, settings.market_time.stale_after_s)
         self._lost_since_s: float | None = None
@@ -84,8 +88,7 @@ class TickerPlantBody(PlantBody):
     async def stop(self) -> None:
         """Log out and close the lane."""
         await super().stop()
-        for gate, _ in self._gates.values():
-            gate.cancel()
+        self._gate.close()
         self.context.log.info("market_data_summary", ticks=self.ticks, images=self.images, sent=self._lane.sent)
         await self._lane.close()
 
@@ -111,6 +114,7 @@ class TickerPlantBody(PlantBody):
         if self._down_since_ns is None:
             self._down_since_ns = self.context.market_time.now_ns()
         self._decoder.forget()
+        self._fronts.link_lost()
         if self._lost_since_s is None:
             self._lost_since_s = self.context.clock.monotonic_s()
         self._lane.broadcast(self._connection_lost(reason))
@@ -170,6 +174,7 @@ class TickerPlantBody(PlantBody):
             configured = self._contracts.configured(instrument[0]) or instrument[0]
             if not self.link_schedule.was_trading(configured, since_ns, now_ns):
                 del self._open_gaps[instrument]
+        self._gaps_of_maintenance = set(self._open_gaps if self.link_schedule.was_maintained(since_ns, now_ns) else ())
 
     def on_push(self, template_id: int, message: Any) -> None:
         """Trades and quotes; called for each frame."""
@@ -211,7 +216,12 @@ class TickerPlantBody(PlantBody):
             cause="connection lost",
         )
         self._lane.announce(instrument, gap)
-        self._tell_gap(gap)
+        if instrument in self._gaps_of_maintenance:
+            self._gaps_of_maintenance.discard(instrument)
+            ts = {"ts_from_ns": gap.ts_from_ns, "ts_to_ns": gap.ts_to_ns}
+            self.context.log.info("data_gap", symbol=gap.symbol, **ts, cause=gap.cause, scheduled=True)
+        else:
+            self._tell_gap(gap)
 
     def _tell_gap(self, gap: DataGap) -> None:
         fields = {"symbol": gap.symbol, "lost_trades": gap.lost_trades, "cause": gap.cause}
@@ -229,20 +239,22 @@ class TickerPlantBody(PlantBody):
             self.context.log.error("market_data_refused", subscriber=request.subscriber, symbol=request.symbol)
             return
         self._tell_state(subscriber, instrument)
-        if instrument in self._wanted:
-            return
-        if self._lane.is_blocking and not self._is_complete(instrument):
-            self._arm_gate(instrument, subscriber.name)
-        else:
-            self._want(instrument)
+        self._ask(instrument, subscriber.name)
+
+    def _ask(self, instrument: Instrument, name: str = "") -> None:
+        symbol = self._contracts.configured(instrument[0]) or instrument[0]
+        self._gate.ask(instrument, name=name, symbol=symbol)
 
     def _on_unsubscribe(self, request: UnsubscribeMarketData) -> None:
         """An alias has left the contract, and nobody holds it any more."""
         instrument = (request.symbol, request.exchange)
         alias = self._contracts.configured(request.symbol)
-        if self._lane.names(instrument) or alias == request.symbol or instrument not in self._wanted:
+        if self._lane.names(instrument) or alias == request.symbol:
             return
         if alias is not None and self._contracts.index(alias, request.symbol) >= 0:
+            return
+        self._gate.drop(instrument)
+        if instrument not in self._wanted:
             return
         self._wanted.discard(instrument)
         self._open_gaps.pop(instrument, None)
@@ -282,38 +294,7 @@ class TickerPlantBody(PlantBody):
             scheduled=not self.link_schedule.is_trading(),
         )
 
-    def _expected(self, instrument: Instrument) -> set[str]:
-        """The configured strategies that trade the instrument."""
-        return {
-            f"strategies/{strategy.name}"
-            for strategy in self.run.settings.strategies
-            if self._contracts.configured(instrument[0]) in strategy.symbols
-        }
-
-    def _is_complete(self, instrument: Instrument) -> bool:
-        return self._expected(instrument) <= self._lane.names(instrument)
-
-    def _arm_gate(self, instrument: Instrument, name: str) -> None:
-        """A tape starts at the first subscription at the gateway: wait for all who should see its beginning."""
-        is_strategy = name in self._expected(instrument)
-        armed = self._gates.get(instrument)
-        if armed is not None and (armed[1] or not is_strategy):
-            return
-        if armed is not None:
-            armed[0].cancel()
-        grace_s = REPLAY_GRACE_S if is_strategy else REPLAY_FIRST_GRACE_S
-        gate = asyncio.get_running_loop().call_later(grace_s, self._open_gate, instrument)
-        self._gates[instrument] = (gate, is_strategy)
-
-    def _open_gate(self, instrument: Instrument) -> None:
-        missing = sorted(self._expected(instrument) - self._lane.names(instrument))
-        self.context.log.warning("replay_starts_incomplete", symbol=instrument[0], missing=missing)
-        self._want(instrument)
-
     def _want(self, instrument: Instrument) -> None:
-        gate = self._gates.pop(instrument, None)
-        if gate is not None:
-            gate[0].cancel()
         if instrument not in self._wanted:
             self._wanted.add(instrument)
             self.context.spawn(self._subscribe_now(instrument), name=f"subscribe_{instrument[0]}")

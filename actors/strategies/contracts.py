@@ -50,7 +50,8 @@ class ContractDesk:
         self._send: Callable[[Message], None] = lambda message: None
         self._subscribed: dict[str, str] = {}
         """Contract to exchange: what this process has asked the ticker plant for."""
-        self._left: set[str] = set()
+        self._told: dict[str, list[Leg]] = {}
+        """The legs of each alias that the runner has heard of."""
 
     def instruments(self) -> list[InstrumentTerms]:
         """The contracts that are configured by themselves."""
@@ -61,7 +62,7 @@ class ContractDesk:
         """What the aliases mean now, meant before and will mean."""
         found = {}
         for alias in self._aliases:
-            legs = self._contracts.legs(alias, behind=1, ahead=1)
+            legs = self._told[alias] = self._contracts.legs(alias, behind=1, ahead=1)
             in_force = next(i for i, leg in enumerate(legs) if leg.symbol == self._contracts.front(alias))
             found[alias] = AliasLegs(tuple(self._leg(leg) for leg in legs), in_force)
         return found
@@ -82,49 +83,58 @@ class ContractDesk:
         self._subscribed.clear()
 
     def rolled(self, roll: RollInfo) -> None:
-        """An alias means another contract: its data, and the end of the former one's once nothing is held in it."""
+        """An alias means another contract: its data, and the end of the former one's where nothing is held in it."""
         self._want(roll.new_symbol)
-        self._left.add(roll.old_symbol)
         self._look()
 
     async def run(self) -> None:
-        """Until cancelled: follow the table of instruments."""
+        """Until cancelled: follow the table of instruments, and what is held."""
         if not self._aliases:
             return
         while True:
             await asyncio.sleep(POLL_S)
-            if self._contracts.refresh() and self._runner is not None:
-                for alias in self._aliases:
-                    legs = self._contracts.legs(alias, behind=1, ahead=1)
-                    self._runner.expect(alias, [self._leg(leg) for leg in legs])
+            self._contracts.refresh()
             self._look()
 
     def _look(self) -> None:
+        """Ask for the data of what an alias means, of what it will mean soon, and of what is held beside that."""
         runner = self._runner
-        if runner is None or not runner.started or not self._subscribed:
+        if runner is None:
             return
         time = self._context.market_time
         early_ns = round(max(EARLY_S, EARLY_REAL_S * time.speed) * NS_PER_S)
+        needed = {symbol for symbol in self._symbols if symbol not in self._aliases}
         for alias in self._aliases:
             legs = self._contracts.legs(alias, behind=1, ahead=1)
+            if legs != self._told.get(alias):
+                self._told[alias] = legs
+                runner.expect(alias, [self._leg(leg) for leg in legs])
             # By the strategy's own time, which may be a little behind.
-            present = next((place for place, leg in enumerate(legs) if leg.symbol == runner.front(alias)), 0)
-            for leg in legs[:present]:
-                if leg.symbol not in self._left and runner.holds(leg.symbol):
-                    # A position that stayed in the contract before: its data are needed.
+            front = runner.front(alias)
+            present = next((place for place, leg in enumerate(legs) if leg.symbol == front), 0)
+            needed.add(front)
+            for place, leg in enumerate(legs):
+                if place == present:
+                    continue
+                if runner.holds(leg.symbol):
                     runner.let_through(leg.symbol)
-                    self._want(leg.symbol)
-                    self._left.add(leg.symbol)
-            for leg in legs[present + 1 : present + 2]:
-                if leg.from_ns - time.now_ns() <= early_ns and leg.symbol not in self._subscribed:
-                    runner.hold_back(leg.symbol)
-                    self._want(leg.symbol)
-        for symbol in [each for each in self._left if not runner.holds(each)]:
-            self._left.discard(symbol)
-            exchange = self._subscribed.pop(symbol, None)
-            if exchange is not None:
-                child_id = self._context.child_id
-                self._tell(UnsubscribeMarketData(subscriber=child_id, symbol=symbol, exchange=exchange))
+                    needed.add(leg.symbol)
+                    continue
+                runner.hold_back(leg.symbol)
+                if place == present + 1 and leg.from_ns - time.now_ns() <= early_ns:
+                    needed.add(leg.symbol)
+        if runner.started and self._subscribed:
+            self._follow(needed)
+
+    def _follow(self, needed: set[str]) -> None:
+        for symbol in sorted(needed):
+            self._want(symbol)
+        child_id = self._context.child_id
+        for symbol, exchange in list(self._subscribed.items()):
+            if symbol in needed:
+                continue
+            self._subscribed.pop(symbol, None)
+            self._tell(UnsubscribeMarketData(subscriber=child_id, symbol=symbol, exchange=exchange))
 
     def _want(self, symbol: str) -> None:
         instrument = self._contracts.instrument(symbol)

@@ -14,7 +14,7 @@ from actors.strategies.contracts import ContractDesk
 from actors.strategies.history import HistoryDesk
 from actors.strategies.loading import load_strategy_class
 from actors.strategies.timekeeper import Timekeeper
-from nightdesk.errors import ConfigurationError, InvariantError
+from nightdesk.errors import ConfigurationError, InvariantError, LaneError
 from nightdesk.messages import (
     ChildId,
     ConnectionLost,
@@ -42,6 +42,7 @@ from nightdesk.messages import (
     PositionReport,
     QueryStatus,
     QuoteTick,
+    StrategyGoodbye,
     StrategyHello,
     StrategyId,
     StrategyStatus,
@@ -144,6 +145,7 @@ class StrategyBody(Body):
         self._market_handlers = {}
         self._timekeeper.stop()
         await self._drain_orders()
+        self._say_goodbye()
         self._history_desk.close()
         for lane in (self._market, self._history, self._order):
             await lane.close()
@@ -298,6 +300,14 @@ class StrategyBody(Body):
         self._contracts.subscribe()
 
     # The end.
+
+    def _say_goodbye(self) -> None:
+        """Whoever ends without it has crashed, and its last will may be due."""
+        try:
+            self._order.send(StrategyGoodbye(strategy_id=StrategyId(self._section.name)))
+        except LaneError:
+            # The order plant is away itself; it counts from its own start.
+            self.context.log.debug("goodbye_not_sent")
 
     async def _drain_orders(self) -> None:
         """Give what on_stop sent the time to leave: first this turn's flush, then a slow peer."""

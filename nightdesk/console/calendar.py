@@ -102,10 +102,7 @@ def _answer(
 
 
 def _next_roll(run: RunConfiguration, product: str, zone: str, now_ns: int) -> dict[str, Any] | None:
-    table = TableFile(run.state_dir).read()
-    entries = table.aliases.values() if table is not None else ()
-    decided = [leg for entry in entries for leg in entry.decided if product_of(leg.symbol) == product]
-    roll = next_roll_of(product, run.settings, now_ns, decided)
+    roll = next_roll_of(product, run.settings, now_ns, TableFile(run.state_dir).read())
     if roll is None:
         return None
     opening_ns = roll.pop("opening_ns")

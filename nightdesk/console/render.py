@@ -18,6 +18,8 @@ from nightdesk.errors import ConfigurationError
 WIDTH_WITHOUT_TERMINAL = 200
 _STATE_STYLES = {"running": "green", "parked": "bold red", "unknown": "red", "paused": "yellow", "restarting": "yellow"}
 
+_LIMIT_STYLES = {"reached": "bold red", "near": "yellow", "unknown": "red", "ok": "green"}
+
 
 def show(renderable: RenderableType) -> None:
     """Write to standard output; a pipe gets lines wide enough to be complete."""
@@ -175,6 +177,26 @@ def fills(result: Sequence[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def risk(result: dict[str, Any]) -> RenderableType:
+    """Every limit with its use."""
+    table = _table("limits", "level,limit,symbol,value,used,%,state", numbers="value,used,%")
+    for row in result["limits"]:
+        percent = "" if row["percent"] is None else f"{row['percent']:g}"
+        limit = row["limit"] if isinstance(row["limit"], str) else _short_number(row["limit"])
+        table.add_row(
+            row["level"],
+            row["name"],
+            row["symbol"],
+            limit,
+            _short_number(row["use"]),
+            percent,
+            _limit_state(row["state"]),
+        )
+    breaches = ", ".join(f"{each['owner']} {each['code']}" for each in result["breaches"])
+    head = Text.assemble(("trading ", "dim"), result["trading_state"], ("   reached ", "dim"), breaches or "nothing")
+    return Group(head, table)
+
+
 def done(result: dict[str, Any]) -> RenderableType:
     """The answer to a command."""
     return Text(result.get("text") or "done")
@@ -278,6 +300,16 @@ def _table(title: str, columns: str, *, numbers: str = "") -> Table:
 
 def _state(state: str) -> Text:
     return Text(state, _STATE_STYLES.get(state, ""))
+
+
+def _short_number(value: float | None) -> str:
+    """Counts and money in one column."""
+    text = _number(value)
+    return text.removesuffix(".00")
+
+
+def _limit_state(state: str) -> Text:
+    return Text(state.replace("_", " "), style=_LIMIT_STYLES.get(state, ""))
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,9 @@ from nightdesk.settings.locks import is_locked
 ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help=f"The configuration file (default {DEFAULT_CONFIG}).")
 ]
+ExternalOption = Annotated[
+    bool, typer.Option("--external", help="Orders of others on the account, too (external_orders: adopt).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ChildArgument = Annotated[str, typer.Argument(metavar="ID", help="A path in the tree, such as plants/ticker.")]
 StrategyArgument = Annotated[str, typer.Argument(metavar="ID", help="A strategy, such as strategies/sma_es.")]
@@ -25,6 +28,8 @@ OneStrategyArgument = Annotated[
     str | None, typer.Argument(metavar="[ID]", help="A strategy; without it, the whole account.")
 ]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the log and the journal.")]
+RequiredReason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log and the records.")]
+OwnerArgument = Annotated[str, typer.Argument(metavar="OWNER", help="account, or a strategy.")]
 LimitOption = Annotated[
     int, typer.Option("--limit", metavar="N", min=1, max=2000, help="The newest N rows (at most 2000).")
 ]
@@ -170,6 +175,7 @@ def fills(
 def cancel_all(
     context: typer.Context,
     child_id: OneStrategyArgument = None,
+    external: ExternalOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -177,24 +183,59 @@ def cancel_all(
 
     Example: python run.py cancel-all strategies/quoter_es
     """
-    _ask(context, config, as_json, "cancel-all", {"id": child_id}, render.done)
+    _ask(context, config, as_json, "cancel-all", {"id": child_id, "external": external or None}, render.done)
 
 
 def flatten(
     context: typer.Context,
     child_id: OneStrategyArgument = None,
+    force: Annotated[bool, typer.Option("--force", help="Whatever the calendar says; the exchange decides.")] = False,
+    external: ExternalOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cancel all orders and close every position at the market, of the account or of one strategy.
 
-    Example: python run.py flatten
+    Example: python run.py flatten --force
     """
-    _ask(context, config, as_json, "flatten", {"id": child_id}, render.done)
+    asked = {"id": child_id, "force": force or None, "external": external or None}
+    _ask(context, config, as_json, "flatten", asked, render.done)
+
+
+def risk(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show every limit with what is used of it.
+
+    Example: python run.py risk
+    """
+    _ask(context, config, as_json, "risk", {}, render.risk)
+
+
+def risk_reset(
+    context: typer.Context,
+    owner: OwnerArgument,
+    reason: RequiredReason,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the account or a strategy go on after a loss limit or refusals in a row: they count from here.
+
+    Example: python run.py risk-reset account --reason "new evaluation"
+    """
+    _ask(context, config, as_json, "risk-reset", {"id": owner, "reason": reason}, render.done)
+
+
+def reduce(
+    context: typer.Context, reason: RequiredReason, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Let only pass what lowers a position, and take entries back. It lasts until resume-trading.
+
+    Example: python run.py reduce --reason "news at 14:30"
+    """
+    _ask(context, config, as_json, "reduce", {"reason": reason}, render.done)
 
 
 def halt(
-    context: typer.Context, reason: ReasonOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    context: typer.Context, reason: RequiredReason, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Let no order leave any more, whoever sends it; cancels still pass. It lasts until resume-trading.
 
@@ -204,11 +245,11 @@ def halt(
 
 
 def resume_trading(
-    context: typer.Context, reason: ReasonOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    context: typer.Context, reason: RequiredReason, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
-    """End a halt.
+    """End a halt, or a time of only reducing positions.
 
-    Example: python run.py resume-trading
+    Example: python run.py resume-trading --reason "prices are right again"
     """
     _ask(context, config, as_json, "resume-trading", {"reason": reason}, render.done)
 
@@ -304,6 +345,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "fills": fills,
     "cancel-all": cancel_all,
     "flatten": flatten,
+    "risk": risk,
+    "risk-reset": risk_reset,
+    "reduce": reduce,
     "halt": halt,
     "resume-trading": resume_trading,
     "stop": stop,

@@ -61,7 +61,8 @@ class Quoter(Strategy):
 
     def on_quote(self, quote: QuoteTick) -> None:
         """The host keeps the newest quote; what counts here is that there is one since the last trouble."""
-        self._fresh = True
+        if quote.symbol == self.front():
+            self._fresh = True
 
     def on_timer(self, name: str) -> None:
         """Put each side where it belongs."""

@@ -53,7 +53,12 @@ class SmaCross(Strategy):
         self.subscribe_bars(None, self.parameters.period_s)
 
     def on_bar(self, bar: Bar) -> None:
-        """Each bar moves both averages; also the moment to try again what was refused before."""
+        """Each bar moves both averages; also the moment to try again what was refused before.
+
+        Around a roll the bars of a contract that is still, or already, held come as well: their prices are others.
+        """
+        if bar.symbol != self.front():
+            return
         self._closes.append(bar.close)
         if len(self._closes) == self.parameters.slow:
             closes = list(self._closes)

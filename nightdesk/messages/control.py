@@ -155,22 +155,74 @@ class SetTradingState(Message, frozen=True, kw_only=True):
     reply_to: ChildId
     trading_state: TradingState
     reason: str
+    uid: int = -1
+    """Of the user who asked, as the kernel says; -1: unknown."""
+    pid: int = -1
+
+
+class ResetRisk(Message, frozen=True, kw_only=True):
+    """Let an owner of limits go on: its losses and refusals count from here. Empty: the account."""
+
+    request_id: str
+    reply_to: ChildId
+    owner: StrategyId
+    reason: str
+    uid: int = -1
+    """Of the user who asked, as the kernel says; -1: unknown."""
+    pid: int = -1
+
+
+class QueryRisk(Message, frozen=True, kw_only=True):
+    """Ask the order plant for every limit with what is used of it."""
+
+    request_id: str
+    reply_to: ChildId
+
+
+class LimitReport(Message, frozen=True, kw_only=True):
+    """One limit; money is in currency, times are in seconds. ``symbol`` is empty where it is about all of them."""
+
+    name: str
+    """As in the configuration."""
+    level: str
+    """``account``, ``instrument ES``, ``strategy cross`` or ``broker``."""
+    symbol: str
+    limit: float | str
+    use: float | None
+    percent: float | None
+    state: str
+    """``ok``, ``near``, ``reached``, ``per_order`` or ``unknown``."""
+
+
+class RiskReport(Message, frozen=True, kw_only=True):
+    """The answer to ``QueryRisk``; ``breaches`` are the loss limits that are reached: owner and code."""
+
+    request_id: str
+    trading_state: TradingState
+    breaches: tuple[tuple[str, str], ...]
+    limits: tuple[LimitReport, ...]
 
 
 class OperatorCancelAll(Message, frozen=True, kw_only=True):
-    """Cancel every working order of the account, or of one strategy."""
+    """Cancel every working order of the account, or of one strategy; orders of others only where that is asked for."""
 
     request_id: str
     reply_to: ChildId
     strategy_id: StrategyId
+    externals: bool = False
 
 
 class OperatorFlatten(Message, frozen=True, kw_only=True):
-    """Cancel all and close every position of the account, or of one strategy."""
+    """Cancel all and close every position of the account, or of one strategy.
+
+    ``force``: whatever the calendar says of the markets; the exchange decides. ``externals``: orders of others, too.
+    """
 
     request_id: str
     reply_to: ChildId
     strategy_id: StrategyId
+    force: bool = False
+    externals: bool = False
 
 
 class RestartChild(Message, frozen=True, kw_only=True):

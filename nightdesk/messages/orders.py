@@ -20,6 +20,21 @@ class SubmitOrder(Message, frozen=True, kw_only=True):
     time_in_force: TimeInForce = TimeInForce.DAY
     protective: bool = False
     """True for a stop or target that guards a position: it stays when entries are canceled."""
+    trail_by_ticks: int = 0
+    """A stop that the server moves with the market, so far behind the last trade; 0: it stays where it is."""
+    stop_ticks: int = 0
+    """An entry of a bracket: its fills bring a protective stop, so far from their average price; 0: none."""
+    target_ticks: int = 0
+    """The same for a target."""
+
+
+class SubmitOco(Message, frozen=True, kw_only=True):
+    """Send two new orders of one symbol of which each cancels the other: both or none, in one frame."""
+
+    strategy_id: StrategyId
+    fencing_epoch: int
+    first: SubmitOrder
+    second: SubmitOrder
 
 
 class ModifyOrder(Message, frozen=True, kw_only=True):
@@ -31,6 +46,17 @@ class ModifyOrder(Message, frozen=True, kw_only=True):
     quantity: int | None = None
     price: float | None = None
     trigger_price: float | None = None
+
+
+class ModifyBracket(Message, frozen=True, kw_only=True):
+    """Move the exits of a bracket whose entry has not filled yet; a distance that is None stays as it is."""
+
+    client_order_id: ClientOrderId
+    """The entry's."""
+    strategy_id: StrategyId
+    fencing_epoch: int
+    stop_ticks: int | None = None
+    target_ticks: int | None = None
 
 
 class CancelOrder(Message, frozen=True, kw_only=True):
@@ -85,6 +111,15 @@ class OrderInitialized(OrderEvent, frozen=True, kw_only=True):
     trigger_price: float | None
     time_in_force: TimeInForce
     protective: bool
+    trail_by_ticks: int = 0
+    stop_ticks: int = 0
+    target_ticks: int = 0
+    parent_client_order_id: ClientOrderId = ClientOrderId("")
+    """Of a bracket's exit: its entry."""
+    linked_client_order_id: ClientOrderId = ClientOrderId("")
+    """The order that cancels this one, and is canceled by it."""
+    expire_ns: int = 0
+    """When the exchange takes the order off by itself, in market time; 0: it does not."""
 
 
 class OrderDenied(OrderEvent, frozen=True, kw_only=True):
@@ -124,6 +159,9 @@ class OrderUpdated(OrderEvent, frozen=True, kw_only=True):
     quantity: int
     price: float | None
     trigger_price: float | None
+    stop_ticks: int = 0
+    target_ticks: int = 0
+    """How far the exits of a bracket's entry will be from its fills."""
 
 
 class OrderModifyRejected(OrderEvent, frozen=True, kw_only=True):
@@ -194,6 +232,15 @@ class OrderReport(Message, frozen=True, kw_only=True):
     ts_init_ns: int
     ts_last_ns: int
     text: str = ""
+    trail_by_ticks: int = 0
+    stop_ticks: int = 0
+    target_ticks: int = 0
+    parent_client_order_id: ClientOrderId = ClientOrderId("")
+    """Of a bracket's exit: its entry."""
+    linked_client_order_id: ClientOrderId = ClientOrderId("")
+    """The order that cancels this one, and is canceled by it."""
+    expire_ns: int = 0
+    """When the exchange takes the order off by itself, in market time; 0: it does not."""
 
 
 class PositionReport(Message, frozen=True, kw_only=True):
@@ -218,6 +265,12 @@ class StrategyHello(Message, frozen=True, kw_only=True):
     strategy_id: StrategyId
     child_id: ChildId
     incarnation: int
+
+
+class StrategyGoodbye(Message, frozen=True, kw_only=True):
+    """A strategy's process is stopped in order: its lane ends now, and nobody has to miss it."""
+
+    strategy_id: StrategyId
 
 
 class StrategyWelcome(Message, frozen=True, kw_only=True):

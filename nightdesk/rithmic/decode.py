@@ -5,7 +5,7 @@ integer markers are used, never the library's naive local times.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nightdesk.messages.enums import AggressorSide
 from nightdesk.messages.market import Bar, QuoteTick, TradeTick
@@ -144,6 +144,23 @@ def decode_tick(message: Any, ts_recv_ns: int) -> TradeTick | None:
         aggressor_side=aggressor,
         ts_event_ns=message.data_bar_ssboe[-1] * _NS + microseconds * 1000,
         ts_recv_ns=ts_recv_ns,
+    )
+
+
+class AccountTotals(NamedTuple):
+    """What template 451 says of all positions together; zero may also mean that it says nothing."""
+
+    account_id: str
+    net_quantity: int
+    open_quantity: int
+    """Long and short contracts, without their signs."""
+    is_snapshot: bool
+
+
+def decode_totals(message: Any) -> AccountTotals:
+    """Template 451, of which only the quantities are read."""
+    return AccountTotals(
+        message.account_id, message.net_quantity, message.open_position_quantity, bool(message.is_snapshot)
     )
 
 

@@ -19,10 +19,11 @@ from google.protobuf.message import DecodeError
 
 from nightdesk.errors import ConfigurationError
 from nightdesk.messages.orders import AccountIdentity
+from nightdesk.rithmic.oco_messages import OCO_TEMPLATES
 from nightdesk.settings.models import Gateway
 
-TEMPLATES: Final[dict[int, Any]] = dict(TEMPLATES_MAP)
-"""Template id to protobuf class."""
+TEMPLATES: Final[dict[int, Any]] = OCO_TEMPLATES | TEMPLATES_MAP
+"""Template id to protobuf class; where a later release knows what we had to add, its own class counts."""
 
 ANSWERS: Final[frozenset[int]] = frozenset(
     template_id for template_id, kind in TEMPLATES.items() if "user_msg" in kind.DESCRIPTOR.fields_by_name
@@ -103,7 +104,10 @@ def set_identity(plant: Any, identity: AccountIdentity) -> None:
 def build_frame(plant: Any, template_id: int, fields: dict[str, Any]) -> bytes:
     """One request with its length prefix; a field that is None is left out."""
     present = {name: value for name, value in fields.items() if value is not None}
-    return framed(plant._build_request(template_id=template_id, **present).SerializeToString())
+    if template_id in TEMPLATES_MAP:
+        return framed(plant._build_request(template_id=template_id, **present).SerializeToString())
+    identity = {"fcm_id": plant.client.fcm_id, "ib_id": plant.client.ib_id}
+    return framed(TEMPLATES[template_id](template_id=template_id, **identity, **present).SerializeToString())
 
 
 def framed(payload: bytes) -> bytes:

@@ -1,5 +1,7 @@
 """Orders on the wire: our commands as fields of 312, 314 and 316; 313, 315, 317, 351 and 352 in our own words.
 
+What the server holds beyond a single order (brackets, OCO orders) is in ``held_orders.py``.
+
 The sequences that the decoding rests on are captured ones (a market order, a cancel, brackets); what no source shows is
 read in the mildest way: an undocumented completion ends the order, an undocumented report moves nothing.
 """
@@ -18,6 +20,7 @@ from nightdesk.rithmic.words import (
     SIDE_TO_WIRE,
     TIME_IN_FORCE_FROM_WIRE,
     TIME_IN_FORCE_TO_WIRE,
+    TRAIL_BY_TRADES,
     Completion,
     ExchangeNotify,
     RithmicNotify,
@@ -29,11 +32,25 @@ NEW_ORDER: Final = 312
 MODIFY_ORDER: Final = 314
 CANCEL_ORDER: Final = 316
 SHOW_ORDERS: Final = 320
+OCO_ORDER: Final = 328
+BRACKET_ORDER: Final = 330
+MODIFY_TARGET: Final = 332
+MODIFY_STOP: Final = 334
 SUBSCRIBE_ORDERS: Final = 308
 SUBSCRIBE_BRACKETS: Final = 336
 REPLAY_EXECUTIONS: Final = 3506
-ANSWERS: Final = {313: NEW_ORDER, 315: MODIFY_ORDER, 317: CANCEL_ORDER}
+ANSWERS: Final = {
+    313: NEW_ORDER,
+    315: MODIFY_ORDER,
+    317: CANCEL_ORDER,
+    329: OCO_ORDER,
+    331: BRACKET_ORDER,
+    333: MODIFY_TARGET,
+    335: MODIFY_STOP,
+}
 """The templates that answer ours."""
+NEW_ORDERS: Final = frozenset({NEW_ORDER, OCO_ORDER, BRACKET_ORDER})
+NEW_LEVELS: Final = frozenset({MODIFY_TARGET, MODIFY_STOP})
 NOTIFICATIONS: Final = frozenset({351, 352})
 
 NS_PER_S: Final = 1_000_000_000
@@ -54,7 +71,7 @@ _NOTIFIED: dict[int, UpdateKind] = {
     RithmicNotify.MODIFICATION_FAILED: UpdateKind.MODIFY_FAILED,
     RithmicNotify.CANCELLATION_FAILED: UpdateKind.CANCEL_FAILED,
     RithmicNotify.GENERIC: UpdateKind.NOTE,
-    RithmicNotify.LINK_ORDERS_FAILED: UpdateKind.NOTE,
+    RithmicNotify.LINK_ORDERS_FAILED: UpdateKind.LINK_FAILED,
 }
 """351; what is not here is a stage on the way to the exchange."""
 
@@ -110,7 +127,20 @@ def new_order_fields(order: Order, trade_route: str) -> dict[str, Any]:
         "price_type": ORDER_TYPE_TO_WIRE[order.order_type],
         "trade_route": trade_route,
         "manual_or_auto": ORDER_PLACEMENT_AUTO,
+        **trail_fields(order),
+        "trail_by_price_id": TRAIL_BY_TRADES if order.trail_by_ticks else None,
+        **expiry_fields(order),
     }
+
+
+def trail_fields(order: Order) -> dict[str, Any]:
+    """How a stop follows the market; nothing for one that stays where it is."""
+    return {"trailing_stop": True, "trail_by_ticks": order.trail_by_ticks} if order.trail_by_ticks else {}
+
+
+def expiry_fields(order: Order) -> dict[str, Any]:
+    """When the server is to cancel the order by itself; nothing for one that stays."""
+    return {"cancel_at_ssboe": order.expire_ns // NS_PER_S} if order.expire_ns else {}
 
 
 def modify_order_fields(order: Order, terms: Terms) -> dict[str, Any]:
@@ -126,6 +156,7 @@ def modify_order_fields(order: Order, terms: Terms) -> dict[str, Any]:
         "trigger_price": terms.trigger_price,
         "price_type": ORDER_TYPE_TO_WIRE[order.present_type()],
         "manual_or_auto": ORDER_PLACEMENT_AUTO,
+        **({} if order.triggered else trail_fields(order)),
     }
 
 
@@ -140,20 +171,27 @@ def cancel_order_fields(order: Order) -> dict[str, Any]:
 
 
 def decode_answer(template_id: int, message: Any) -> OrderAnswer | None:
-    """313, 315 or 317; None for the bare frame that only ends an answer, or one that names no order."""
-    codes = list(message.rq_handler_rp_code) or list(message.rp_code)
-    is_refused = bool(codes) and codes[0] != _ACCEPTED
+    """The answer about one order; None for the bare frame that only ends an answer, or one that names no order."""
+    is_refused, text = refusal_of(message)
     tag = getattr(message, "user_tag", "") or (message.user_msg[0] if message.user_msg else "")
-    if not tag and not message.basket_id:
+    basket_id = getattr(message, "basket_id", "")
+    if not tag and not basket_id:
         return None
     return OrderAnswer(
         request=ANSWERS[template_id],
         client_order_id=ClientOrderId(tag),
-        venue_order_id=VenueOrderId(message.basket_id),
+        venue_order_id=VenueOrderId(basket_id),
         is_refused=is_refused,
-        text=" ".join(codes[1:]) or " ".join(codes[:1]) if is_refused else "",
-        ts_event_ns=_timestamp(message),
+        text=text,
+        ts_event_ns=_timestamp(message) if hasattr(message, "ssboe") else 0,
     )
+
+
+def refusal_of(message: Any) -> tuple[bool, str]:
+    """Whether an answer says no, and why."""
+    codes = list(getattr(message, "rq_handler_rp_code", ())) or list(message.rp_code)
+    is_refused = bool(codes) and codes[0] != _ACCEPTED
+    return is_refused, " ".join(codes[1:]) or " ".join(codes[:1]) if is_refused else ""
 
 
 def decode_notification(template_id: int, message: Any) -> BrokerUpdate:
@@ -171,6 +209,8 @@ def decode_notification(template_id: int, message: Any) -> BrokerUpdate:
         exchange=message.exchange,
         venue_order_id=VenueOrderId(message.basket_id),
         client_order_id=ClientOrderId(message.user_tag),
+        entry_venue_order_id=_entry_of(message),
+        linked_venue_order_ids=_linked_ids(message),
         side=side,
         order_type=_order_type(message),
         time_in_force=TIME_IN_FORCE_FROM_WIRE.get(message.duration, TimeInForce.DAY),
@@ -186,6 +226,16 @@ def decode_notification(template_id: int, message: Any) -> BrokerUpdate:
         text=text,
         ts_event_ns=_timestamp(message),
     )
+
+
+def _entry_of(message: Any) -> VenueOrderId:
+    """The entry of a bracket's exit; an order that names itself has none."""
+    entry = message.original_basket_id
+    return VenueOrderId("" if entry == message.basket_id else entry)
+
+
+def _linked_ids(message: Any) -> tuple[VenueOrderId, ...]:
+    return tuple(VenueOrderId(each.strip()) for each in message.linked_basket_ids.split(",") if each.strip())
 
 
 def _kind_351(message: Any) -> tuple[UpdateKind, str]:

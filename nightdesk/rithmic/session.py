@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,7 +17,7 @@ from nightdesk.rithmic.pending import PendingRequests, RequestRefused
 from nightdesk.rithmic.words import FORCED_LOGOUT, REJECT, InfraType
 from nightdesk.settings.models import Gateway
 
-__all__ = ["FORCED_LOGOUT_REASON", "NotSentError", "PlantSession", "RequestRefused"]
+__all__ = ["FORCED_LOGOUT_REASON", "LoginWatch", "NotSentError", "PlantSession", "RequestRefused"]
 
 TEMPLATE_VERSION: Final = "3.9"
 SEND_TIMEOUT_S: Final = 5.0
@@ -40,6 +40,22 @@ class NotSentError(LinkError):
     """Nothing of the request left this process: it may be refused at once. A plain ``LinkError`` means: unknown."""
 
 
+class LoginWatch(Protocol):
+    """Decides whether a login is tried, and is told what became of it; called while the login lock is held."""
+
+    def before_login(self) -> None:
+        """Raises a ``NightdeskError`` where nothing is to be tried."""
+        ...
+
+    def login_refused(self, reason: str) -> None:
+        """The gateway has denied it."""
+        ...
+
+    def login_accepted(self) -> None:
+        """We are logged in."""
+        ...
+
+
 class PlantSession:
     """Connects, logs in, reads, keeps the link alive, and tells when and why it is gone.
 
@@ -60,11 +76,13 @@ class PlantSession:
         log: FilteringBoundLogger,
         on_push: Callable[[int, Any], None],
         identity: AccountIdentity | None = None,
+        login_watch: LoginWatch | None = None,
     ) -> None:
         self._kind = plant
         self._gateway = gateway
         self._credentials = (user, password)
         self._login_lock_path = login_lock_path
+        self._login_watch = login_watch
         self._clock = clock
         self._log = log
         self._on_push = on_push
@@ -81,6 +99,8 @@ class PlantSession:
         self.connected = False
         self.last_message_s: float | None = None
         self.messages = 0
+        self.before_send: Callable[[], None] = lambda: None
+        """Called in the very turn in which a frame is written; what it raises ends the session, and nothing is sent."""
         self.faults: Counter[str] = Counter()
         """Frames that were dropped, by kind: text, length, undecodable, unknown."""
 
@@ -88,7 +108,7 @@ class PlantSession:
         """Connect and log in.
 
         Raises ``LinkError``; ``CredentialsError`` when the gateway denies the login; ``ConfigurationError`` for a url
-        in clear text or a system name that the gateway does not offer.
+        in clear text or a system name that the gateway does not offer; what the ``LoginWatch`` raises.
         """
         self._closed = asyncio.get_running_loop().create_future()
         try:
@@ -100,8 +120,12 @@ class PlantSession:
         is_open = False
         try:
             async with login_lock(self._login_lock_path, LOGIN_LOCK_TIMEOUT_S):
+                if self._login_watch is not None:
+                    self._login_watch.before_login()
                 await self._connect()
                 heartbeat_interval_s = await self._log_in()
+                if self._login_watch is not None:
+                    self._login_watch.login_accepted()
             self._start(self._beat(heartbeat_interval_s))
             if self._kind == "order":
                 await self._learn_account()
@@ -143,6 +167,7 @@ class PlantSession:
         if not self.connected or not self._plant.is_connected:
             raise NotSentError(f"plant {self._kind} is not connected")
         frame = library.build_frame(self._plant, template_id, fields)
+        self.before_send()
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._plant.ws.send(frame)
@@ -162,15 +187,15 @@ class PlantSession:
             self._last_frame_s = self._clock.monotonic_s()
             self._may_read.set()
 
-    async def close(self) -> None:
-        """Log out and close; ``wait_closed`` returns "closed"."""
+    async def close(self, reason: str = "closed") -> None:
+        """Log out and close; ``wait_closed`` returns the reason."""
         if self.connected:
             try:
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self._plant.ws.send(library.build_frame(self._plant, _LOGOUT, {}))
             except library.CONNECTION_ERRORS:
                 self._log.debug("logout_not_sent")
-        self._lose("closed")
+        self._lose(reason)
         await self._shut()
 
     async def _connect(self) -> None:
@@ -206,9 +231,12 @@ class PlantSession:
                 infra_type=int(InfraType[self._kind.upper()]),
             )
         except RequestRefused as refusal:
-            if refusal.code == PERMISSION_DENIED:
-                raise CredentialsError(f"the gateway refused the login of plant {self._kind}: {refusal}") from None
-            raise LinkError(f"the gateway refused the login of plant {self._kind}: {refusal}") from None
+            text = f"the gateway refused the login of plant {self._kind}: {refusal}"
+            if refusal.code != PERMISSION_DENIED:
+                raise LinkError(text) from None
+            if self._login_watch is not None:
+                self._login_watch.login_refused(text)
+            raise CredentialsError(text) from None
         # The gateway expects one heartbeat at once.
         await self.send(_HEARTBEAT)
         interval_s = answers[0].heartbeat_interval if answers else 0.0

@@ -41,6 +41,19 @@ TIME_IN_FORCE_FROM_WIRE: Final[dict[int, TimeInForce]] = {
 ORDER_PLACEMENT_AUTO: Final = 2
 """``manual_or_auto`` of everything we send: no person presses a button (the library's own default is MANUAL)."""
 
+TRAIL_BY_TRADES: Final = 3
+"""``trail_by_price_id``: a stop that trails without one is refused (1112), and no source names its values; they are
+taken to count as those of an if-touched condition do (bid, offer, trade)."""
+
+
+class BracketType(IntEnum):
+    """``bracket_type`` of template 330: which exits an entry brings; they stay where they are."""
+
+    STOP_ONLY_STATIC = 4
+    TARGET_ONLY_STATIC = 5
+    TARGET_AND_STOP_STATIC = 6
+
+
 SUBSCRIBE: Final = 1
 UNSUBSCRIBE: Final = 2
 

@@ -110,21 +110,25 @@ def _unknown(path: KeyPath) -> str:
 
 def _models_at(path: KeyPath) -> list[type[BaseModel]]:
     models: list[type[BaseModel]] = [Settings]
+    is_name = False
     for key in path:
-        if isinstance(key, int):
+        if isinstance(key, int) or is_name:
+            # The place in a list, or the free key of a mapping.
+            is_name = False
             continue
-        models = [
-            inner
+        annotations = [
+            field.annotation
             for model in models
             for name, field in model.model_fields.items()
             if key in (name, field.alias)
-            for inner in _models_in(field.annotation)
         ]
+        models = [inner for annotation in annotations for inner in _models_in(annotation)]
+        is_name = any(typing.get_origin(annotation) is dict for annotation in annotations)
     return models
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType, list, typing.Annotated):
+    if origin in (typing.Union, types.UnionType, list, dict, typing.Annotated):
         return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

@@ -1,13 +1,15 @@
 """From the instruments of a configuration to contracts: chains of aliases, and what a configuration cannot mean."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from nightdesk.calendars.load import product_of
+from nightdesk.calendars.load import load_calendar, product_of
 from nightdesk.clocks import NS_PER_S
+from nightdesk.errors import CalendarError
+from nightdesk.instrument_table import InstrumentTable, standing_legs
 from nightdesk.settings.instants import START_NOW, START_OPEN, instant_ns
-from nightdesk.settings.market_time import calendar_for
+from nightdesk.settings.market_time import calendar_for, calendar_name_for
 from nightdesk.settings.models import Instrument, ReplaySource, Settings
 from nightdesk.settings.yaml_source import KeyPath
 from nightdesk.trading.contracts import Expiry, expiry_of, parse_contract
@@ -42,19 +44,33 @@ def alias_for(symbol: str, settings: Settings) -> Instrument | None:
 def chain_for(alias: Instrument, settings: Settings, now_ns: int) -> list[Link]:
     """The contracts of an alias; those of a watching rule hand over at the latest moment."""
     product = product_of(alias.symbol)
-    days = alias.roll.days_before_expiry if alias.roll is not None else None
-    if days is None and alias.roll is not None and alias.roll.rule != "date":
-        days = CYCLES[product].latest_days
-    return chain_of(product, calendar_for(alias.symbol, settings), now_ns, days)
+    return chain_of(product, calendar_for(alias.symbol, settings), now_ns, days_before_end(alias))
+
+
+def days_before_end(alias: Instrument) -> int:
+    """How many days before its last trade date a contract of an alias is left, at the latest."""
+    cycle = CYCLES[product_of(alias.symbol)]
+    if alias.roll is not None and alias.roll.days_before_expiry is not None:
+        return alias.roll.days_before_expiry
+    return cycle.days if is_dated(alias) else cycle.latest_days
+
+
+def is_dated(alias: Instrument) -> bool:
+    """Whether an alias rolls by dates alone."""
+    return alias.roll is None or alias.roll.rule == "date"
 
 
 def legs_for(
-    alias: Instrument, settings: Settings, now_ns: int, decided: Mapping[str, Leg] = NO_DECISIONS
+    alias: Instrument, settings: Settings, now_ns: int, standing: Mapping[str, Leg] = NO_DECISIONS
 ) -> list[Leg]:
-    """When an alias means which contract; ``decided`` are the rolls that a watching rule has found."""
-    is_dated = alias.roll is None or alias.roll.rule == "date"
-    reason, known = ("date", NO_DECISIONS) if is_dated else ("latest", decided)
-    return legs_of(chain_for(alias, settings, now_ns), reason, known)
+    """When an alias means which contract; ``standing`` are legs (by contract) that begin sooner than the dates say."""
+    return legs_of(chain_for(alias, settings, now_ns), "date" if is_dated(alias) else "latest", standing)
+
+
+def standing_for(alias: Instrument, table: InstrumentTable | None) -> dict[str, Leg]:
+    """The legs of an alias that stand in a table, as its present rule takes them."""
+    entry = table.aliases.get(alias.symbol) if table is not None else None
+    return {} if table is None or entry is None else standing_legs(entry, table.market_ns, is_dated=is_dated(alias))
 
 
 def contract_of(alias: Instrument, symbol: str) -> Instrument:
@@ -67,10 +83,10 @@ def expiry_for(symbol: str, settings: Settings, near_year: int) -> Expiry | None
     return expiry_of(symbol, near_year, calendar_for(symbol, settings))
 
 
-def next_roll_of(product: str, settings: Settings, now_ns: int, decided: Sequence[Leg]) -> dict[str, Any] | None:
+def next_roll_of(product: str, settings: Settings, now_ns: int, table: InstrumentTable | None) -> dict[str, Any] | None:
     """The next roll of a product's front contract, as plain values; None where its contracts are not known.
 
-    By the alias that is configured, else by the product's usual date; ``decided`` are rolls that its rule has found.
+    By the alias that is configured, else by the product's usual date; ``table`` is the table of instruments.
     """
     if not has_rule(product):
         return None
@@ -78,7 +94,7 @@ def next_roll_of(product: str, settings: Settings, now_ns: int, decided: Sequenc
     if alias is None:
         legs = legs_of(chain_of(product, calendar_for(product, settings), now_ns), "date")
     else:
-        legs = legs_for(alias, settings, now_ns, {leg.symbol: leg for leg in decided})
+        legs = legs_for(alias, settings, now_ns, standing_for(alias, table))
     old, new = around(legs, now_ns, behind=0, ahead=1)
     ends = expiry_for(old.symbol, settings, _year(now_ns))
     return {
@@ -115,6 +131,26 @@ def expired(settings: Settings, wall_ns: int) -> list[str]:
 
 def _year(now_ns: int) -> int:
     return datetime.fromtimestamp(now_ns // NS_PER_S, UTC).year
+
+
+def start_complaints(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """An embedded exchange whose market time begins where a calendar knows nothing; once, for the first instrument."""
+    start = settings.exchange.start if settings.exchange is not None else START_NOW
+    if start in (START_NOW, START_OPEN):
+        return
+    now_ns = instant_ns(start)
+    for each in settings.instruments:
+        try:
+            # Corrections change days within a table; they are read later.
+            calendar = load_calendar(calendar_name_for(each.symbol, settings))
+        except CalendarError:
+            # A product without a calendar is complained of at its own place.
+            continue
+        try:
+            calendar.phase(now_ns)
+        except CalendarError as error:
+            yield ("exchange", "start"), f"{start[:40]}: {error}"
+            return
 
 
 def contract_complaints(settings: Settings) -> Iterator[tuple[KeyPath, str]]:

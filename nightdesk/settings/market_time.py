@@ -58,3 +58,14 @@ def is_always_open(settings: "Settings") -> bool:
     if settings.mode != "sim" or exchange is None:
         return False
     return exchange.sessions == ALWAYS if exchange.sessions else exchange.source.kind == "replay"
+
+
+def begins_with_subscriber(settings: "Settings") -> bool:
+    """Whether the embedded exchange's market begins with its first subscriber: a tape, one at speed 0, and one with
+    sessions that runs faster than life."""
+    exchange = settings.exchange
+    if settings.mode != "sim" or exchange is None:
+        return False
+    if exchange.speed == 0 or exchange.source.kind == "replay":
+        return True
+    return exchange.speed > 1 and not is_always_open(settings)

@@ -4,25 +4,29 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from nightdesk.settings.audit import Audit as Audit
 from nightdesk.settings.exchange import Exchange as Exchange
 from nightdesk.settings.exchange import ExchangeUser as ExchangeUser
 from nightdesk.settings.exchange import ReplaySource as ReplaySource
 from nightdesk.settings.exchange import SyntheticSource as SyntheticSource
 from nightdesk.settings.instruments import Instrument as Instrument
 from nightdesk.settings.instruments import Roll as Roll
+from nightdesk.settings.maintenance import GatewayMaintenance
 from nightdesk.settings.market_time import MarketTimeSettings
+from nightdesk.settings.risk import CONTRACTS_MAX as CONTRACTS_MAX
+from nightdesk.settings.risk import Risk as Risk
+from nightdesk.settings.risk import StrategyRisk as StrategyRisk
+from nightdesk.settings.section import DAY_S
 from nightdesk.settings.section import Name as Name
 from nightdesk.settings.section import Path as Path
 from nightdesk.settings.section import Seconds as Seconds
 from nightdesk.settings.section import Secret as Secret
 from nightdesk.settings.section import Section as Section
 from nightdesk.settings.section import Text as Text
+from nightdesk.settings.strategy_protection import StrategyProtection
 from nightdesk.settings.strategy_session import StrategySession
 from nightdesk.settings.supervision import PlantSupervision, SupervisionTree
 from nightdesk.settings.supervision import Supervision as Supervision
-
-CONTRACTS_MAX = 1_000_000
-"""Of every limit on contracts and orders."""
 
 
 class Gateway(Section):
@@ -49,7 +53,10 @@ class Gateway(Section):
     reconnect_attempts_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Tries in a row without success, after which the plant gives the matter to its supervisor."""
     login_refusals_max: Annotated[int, Field(ge=1, le=3)] = 3
-    """Refused logins after which the system ends with code 3; never more, or the broker locks the user."""
+    """Refused logins of all plants together, after which nobody tries again and the system ends with code 3; never
+    more, or the broker locks the user."""
+    maintenance: GatewayMaintenance | None = GatewayMaintenance()
+    """When its operators maintain it: a link that is away then is no news. An empty value: never."""
 
 
 class Credentials(Section):
@@ -61,23 +68,11 @@ class Credentials(Section):
     """Its password."""
 
 
-class Risk(Section):
-    """The account's limits before each order; quantities in contracts, positions as a worst case per symbol."""
-
-    max_order_quantity: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
-    """Contracts in one order."""
-    max_position: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
-    """Contracts held per symbol, long or short, if every working order were filled."""
-    max_open_orders: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
-    """Orders that are not finished."""
-    max_orders_per_second: Annotated[int, Field(ge=1, le=CONTRACTS_MAX)]
-    """New orders in one second; cancels always pass."""
-
-
 class Strategy(Section):
     """One strategy: its class as ``module:Class``, where to find it, and what it trades.
 
-    ``last_will`` is what becomes of its orders and positions when it is parked (its budget of restarts is spent).
+    ``last_will`` is what becomes of its orders and positions when it is parked (its budget of restarts is spent) or
+    does not come back after a crash.
     """
 
     name: Name
@@ -93,9 +88,22 @@ class Strategy(Section):
     on_pause: Literal["keep", "cancel_entries"] = "cancel_entries"
     """Whether a pause cancels working entries; protective orders always stay."""
     last_will: Literal["keep", "cancel_entries", "flatten"] = "cancel_entries"
-    """What becomes of its orders and its position when it is parked."""
+    """What becomes of its orders and its position when it is parked, or gone for too long."""
+    last_will_on: Literal["park", "crash"] = "park"
+    """``park``: when its restarts are spent, or its process has been gone for ``last_will_after_s``; ``crash``: as soon
+    as its process ends or is killed because it hangs, whatever its supervisor does then."""
+    last_will_after_s: Seconds = 60.0
+    """A process that crashed or hung and has not come back for so long counts as gone."""
     session: StrategySession = StrategySession()
     """When it opens no positions, and what becomes of them over breaks."""
+    entry_lease_s: Annotated[float, Field(ge=1, le=DAY_S)] | None = None
+    """After how long, in market time, the exchange cancels its entries by itself, so that none outlives this machine;
+    what protects a position stays. Default: never.
+    """
+    protection: StrategyProtection = StrategyProtection()
+    """What happens where its position has no stop at the exchange."""
+    risk: StrategyRisk = StrategyRisk()
+    """Limits of its own beside the account's, which they may only tighten (docs/risk.md)."""
     supervision: Supervision = Supervision()
     """How it is restarted."""
 
@@ -183,6 +191,11 @@ class Settings(Section):
     """Limits of the account, checked before each order."""
     journal: Journal = Journal()
     """The journal of orders and fills."""
+    audit: Audit = Audit()
+    """How our books are held against the broker's."""
+    external_orders: Literal["adopt", "report"] = "adopt"
+    """Orders of others on the account count in its position and in the worst case. ``adopt``: ``cancel-all`` and
+    ``flatten`` reach them with ``--external``, and ``flatten`` their positions; ``report``: they are never touched."""
     market_lane: MarketLane = MarketLane()
     """How ticks reach strategies that do not keep up."""
     market_time: MarketTimeSettings = MarketTimeSettings()

@@ -9,14 +9,18 @@ from urllib.parse import urlsplit
 from nightdesk.calendars.load import load_calendar
 from nightdesk.errors import CalendarError
 from nightdesk.settings.alert_events import ALERT_EVENTS
-from nightdesk.settings.contracts import contract_complaints
+from nightdesk.settings.contracts import contract_complaints, start_complaints
 from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, Recording
 from nightdesk.settings.instants import START_OPEN
 from nightdesk.settings.market_time import calendar_name_for
 from nightdesk.settings.models import ReplaySource, Settings
+from nightdesk.settings.risk_rules import risk_complaints
 from nightdesk.settings.yaml_source import KeyPath
 
 Complaint = tuple[KeyPath, str]
+
+FLATTEN_BEFORE_CLOSE_MIN_S = 60.0
+"""At a broker; in mode sim anything goes."""
 
 
 def complaints(settings: Settings) -> Iterator[Complaint]:
@@ -27,6 +31,8 @@ def complaints(settings: Settings) -> Iterator[Complaint]:
     yield from contract_complaints(settings)
     yield from _instruments(settings)
     yield from _calendars(settings)
+    yield from risk_complaints(settings)
+    yield from _sessions(settings)
     yield from _exchange(settings)
     yield from _events(settings)
     yield from _files(settings)
@@ -118,11 +124,23 @@ def _calendars(settings: Settings) -> Iterator[Complaint]:
             yield ("instruments", index, "symbol"), str(error)
 
 
+def _sessions(settings: Settings) -> Iterator[Complaint]:
+    for index, strategy in enumerate(settings.strategies):
+        before_s = strategy.session.flatten_before_close_s
+        if settings.mode != "sim" and before_s is not None and before_s < FLATTEN_BEFORE_CLOSE_MIN_S:
+            yield (
+                ("strategies", index, "session", "flatten_before_close_s"),
+                f"{before_s:g} s are too few for cancels, a closing order and a lost link; write at least "
+                f"{FLATTEN_BEFORE_CLOSE_MIN_S:g}",
+            )
+
+
 def _exchange(settings: Settings) -> Iterator[Complaint]:
     if settings.exchange is None:
         return
     if isinstance(settings.exchange.source, ReplaySource) and settings.exchange.start != START_OPEN:
         yield ("exchange", "start"), "a tape brings its own time; remove start, or the tape"
+    yield from start_complaints(settings)
     held = {account for user in settings.exchange.users for account in user.accounts} or set(DEFAULT_ACCOUNTS)
     for index, account in enumerate(settings.exchange.accounts):
         path: KeyPath = ("exchange", "accounts", index, "id")

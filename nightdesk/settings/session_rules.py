@@ -23,4 +23,6 @@ def rules_of(section: StrategySession) -> SessionRules:
         ),
         flat_over=frozenset(kinds),
         flat_before_ns=round(before_s * NS_PER_S),
+        cancels_entries=section.no_trade_entries == "cancel",
+        closes_at_open=bool(kinds) and section.if_not_flat != "keep",
     )

@@ -14,7 +14,7 @@ from nightdesk.market_clock_file import MarketClockWriter
 from nightdesk.settings.contracts import aliases_of
 from nightdesk.settings.exchange import DEFAULT_ACCOUNTS, ExchangeAccount, ExchangeProduct
 from nightdesk.settings.instants import iso_utc
-from nightdesk.settings.market_time import calendar_for, is_always_open
+from nightdesk.settings.market_time import begins_with_subscriber, calendar_for, is_always_open
 from nightdesk.settings.models import Exchange as ExchangeSettings
 from nightdesk.settings.models import Instrument, ReplaySource
 from nightdesk.settings.runtime import ExchangeEndpoint, RunConfiguration
@@ -197,7 +197,7 @@ def assemble(
         start_ns=start_ns,
         quiet_speed=settings.quiet_speed,
         front_month_days=settings.front_month_days,
-        waits_for_clients=settings.speed > 1 and not is_always_open(run.settings),
+        waits_for_clients=begins_with_subscriber(run.settings),
     )
     flow_ns = clock.now_ns() if start_ns is None else start_ns
     flow = make_flow(source, venue, products, flow_ns, share_of(run.settings))

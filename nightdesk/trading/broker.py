@@ -29,6 +29,8 @@ class UpdateKind(StrEnum):
     COMPLETE_FAILED = "COMPLETE_FAILED"
     COMPLETE_OTHER = "COMPLETE_OTHER"
     """Complete for a reason that no source documents; the order is over all the same."""
+    LINK_FAILED = "LINK_FAILED"
+    """What was to cancel the order when another one ends does not hold: both may fill."""
     NOTE = "NOTE"
     """A report that moves nothing."""
 
@@ -61,7 +63,11 @@ class BrokerUpdate(msgspec.Struct, frozen=True, kw_only=True):
     exchange: str
     venue_order_id: VenueOrderId
     client_order_id: ClientOrderId
-    """Our tag as the broker returned it; empty for orders that carry none."""
+    """Our tag as the broker returned it; empty for orders that carry none, such as a bracket's exits."""
+    entry_venue_order_id: VenueOrderId = VenueOrderId("")
+    """Of a bracket's exit: the broker's id of the entry that brought it."""
+    linked_venue_order_ids: tuple[VenueOrderId, ...] = ()
+    """The broker's ids of the orders of which one cancels the others, this one among them."""
     side: Side
     order_type: OrderType
     time_in_force: TimeInForce = TimeInForce.DAY

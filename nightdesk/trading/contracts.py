@@ -18,6 +18,8 @@ MONTHS = {code: number for number, code in enumerate("FGHJKMNQUVXZ", start=1)}
 
 CHICAGO, LONDON = "America/Chicago", "Europe/London"
 WEDNESDAY, FRIDAY = 2, 4
+YEAR_MIN, YEAR_MAX = 1971, 2200
+"""A date of another year is a placeholder, not the end of a contract."""
 BUSINESS_DAYS_TRIED_MAX = 40
 """A rule that finds no business day among so many days has been given a calendar without any."""
 
@@ -72,16 +74,46 @@ def expiry_of(symbol: str, near_year: int, calendar: SessionCalendar | None = No
     termination = RULES.get(contract.product) if contract is not None else None
     if contract is None or termination is None:
         return None
-    last = termination.rule(contract.year, contract.month, _business_days(calendar))
-    ends = datetime.combine(last, termination.ends, ZoneInfo(termination.zone)).astimezone(UTC)
-    ends_ns = int(ends.timestamp()) * NS_PER_S
+    return _ending(termination, termination.rule(contract.year, contract.month, _business_days(calendar)), calendar)
+
+
+def ending_on(symbol: str, trade_date: int, near_year: int, calendar: SessionCalendar | None = None) -> Expiry:
+    """The end of a contract whose last trade date somebody else has named, at the time of day of its product.
+
+    Where the product has no rule, the end of that day's session, or of that day in UTC.
+    """
+    contract = parse_contract(symbol, near_year)
+    termination = RULES.get(contract.product) if contract is not None else None
+    last = date_of(trade_date)
+    if termination is not None:
+        return _ending(termination, last, calendar)
+    midnight = datetime.combine(last + timedelta(days=1), time(), UTC)
+    ends_ns = int(midnight.timestamp()) * NS_PER_S
     closes_ns = _closes_ns(calendar, ends_ns, last)
-    return Expiry(int(last.strftime("%Y%m%d")), ends_ns if closes_ns is None else min(ends_ns, closes_ns))
+    return Expiry(trade_date, ends_ns if closes_ns is None else min(ends_ns, closes_ns))
+
+
+def trade_date_of(text: str) -> int | None:
+    """A trade date that is written YYYYMMDD; None for any other text, and for days that mean nothing."""
+    if len(text) != len("YYYYMMDD") or not (text.isascii() and text.isdecimal()):
+        return None
+    try:
+        day = date_of(int(text))
+    except ValueError:
+        return None
+    return int(text) if YEAR_MIN <= day.year <= YEAR_MAX else None
 
 
 def date_of(trade_date: int) -> date:
     """A trade date, YYYYMMDD, as a date."""
     return date(trade_date // 10_000, trade_date // 100 % 100, trade_date % 100)
+
+
+def _ending(termination: Termination, last: date, calendar: SessionCalendar | None) -> Expiry:
+    ends = datetime.combine(last, termination.ends, ZoneInfo(termination.zone)).astimezone(UTC)
+    ends_ns = int(ends.timestamp()) * NS_PER_S
+    closes_ns = _closes_ns(calendar, ends_ns, last)
+    return Expiry(int(last.strftime("%Y%m%d")), ends_ns if closes_ns is None else min(ends_ns, closes_ns))
 
 
 def _business_days(calendar: SessionCalendar | None) -> IsBusinessDay:

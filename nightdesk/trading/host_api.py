@@ -20,7 +20,10 @@ class InstrumentTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new order asks for; ``protective`` marks a stop or target that stays when entries are canceled."""
+    """What a new order asks for; ``protective`` marks a stop or target that stays when entries are canceled.
+
+    ``trail_by_ticks`` lets a stop follow the market; ``stop_ticks`` and ``target_ticks`` make it a bracket's entry.
+    """
 
     symbol: str
     side: Side
@@ -30,6 +33,9 @@ class OrderTerms(msgspec.Struct, frozen=True, kw_only=True):
     trigger_price: float | None = None
     time_in_force: TimeInForce = TimeInForce.DAY
     protective: bool = False
+    trail_by_ticks: int = 0
+    stop_ticks: int = 0
+    target_ticks: int = 0
 
 
 HistoryCallback = Callable[[tuple[Bar, ...], str], None]
@@ -78,6 +84,14 @@ class StrategyHost(Protocol):
         """Send an order whose terms were checked; ``LaneError`` when the order plant does not keep up."""
         ...
 
+    def submit_oco(self, first: OrderTerms, second: OrderTerms) -> tuple[ClientOrderId, ClientOrderId]:
+        """Send two orders of which one cancels the other; their terms were checked, each and together."""
+        ...
+
+    def modify_bracket(
+        self, client_order_id: ClientOrderId, *, stop_ticks: int | None, target_ticks: int | None
+    ) -> None: ...
+
     def modify(
         self,
         client_order_id: ClientOrderId,
@@ -102,6 +116,8 @@ class StrategyHost(Protocol):
     def order(self, client_order_id: ClientOrderId) -> OrderReport | None: ...
 
     def orders(self, symbol: str | None) -> tuple[OrderReport, ...]: ...
+
+    def exits(self, client_order_id: ClientOrderId) -> tuple[OrderReport, ...]: ...
 
     def quote(self, symbol: str) -> QuoteTick | None: ...
 

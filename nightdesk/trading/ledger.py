@@ -6,6 +6,7 @@ of fills, however long, loses or invents anything. Closing follows average cost;
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -65,6 +66,15 @@ class Position:
     def unrealized(self, mark_nanos: int | None) -> int:
         """Open points times contracts at a price; 0 before any price is known."""
         return 0 if mark_nanos is None else self.quantity * mark_nanos - self.open_cost
+
+
+class Money(NamedTuple):
+    """An owner's profit over all symbols, in millionths, rounded down; commissions are taken off what is realized."""
+
+    realized_micros: int
+    unrealized_micros: int
+    unmarked: tuple[str, ...]
+    """Symbols with a position and without a price: what is open there counts as nothing."""
 
 
 @dataclass(slots=True)
@@ -144,6 +154,39 @@ class Ledger:
         """The net position; ``ACCOUNT`` for the account's."""
         position = self._positions.get((strategy_id, symbol))
         return 0 if position is None else position.quantity
+
+    def open_cost(self, strategy_id: StrategyId, symbol: str) -> int:
+        """What is open has cost: the sum of signed quantity times price, in billionths of a point."""
+        position = self._positions.get((strategy_id, symbol))
+        return 0 if position is None else position.open_cost
+
+    def money(self, strategy_id: StrategyId) -> Money:
+        """What a strategy has made so far, or ``ACCOUNT``."""
+        realized = unrealized = 0
+        unmarked = []
+        for (owner, symbol), position in self._positions.items():
+            if owner != strategy_id:
+                continue
+            point_value = self._contracts[symbol].point_value_micros
+            mark = self._markets.get(symbol, _Market()).mark()
+            realized += position.realized * point_value // PRICE_SCALE - position.commission_micros
+            unrealized += position.unrealized(mark) * point_value // PRICE_SCALE
+            if position.quantity and mark is None:
+                unmarked.append(symbol)
+        return Money(realized, unrealized, tuple(unmarked))
+
+    def contracts(self) -> tuple[ContractTerms, ...]:
+        """The terms of every contract that is known."""
+        return tuple(self._contracts.values())
+
+    def point_value_micros(self, symbol: str) -> int:
+        """What a point of one contract is worth, in millionths; 0 for a contract that nobody configured."""
+        contract = self._contracts.get(symbol)
+        return 0 if contract is None else contract.point_value_micros
+
+    def owners(self) -> set[StrategyId]:
+        """Every strategy that ever had a fill."""
+        return {owner for owner, _ in self._positions if owner != ACCOUNT}
 
     def symbols(self) -> set[str]:
         """Every symbol that was ever filled."""

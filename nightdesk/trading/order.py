@@ -18,6 +18,8 @@ from nightdesk.trading.broker import BrokerUpdate, FillKey
 from nightdesk.trading.order_transitions import FINAL, Step
 from nightdesk.trading.units import from_nanos, to_nanos
 
+NO_ORDER = ClientOrderId("")
+
 
 class Operation(StrEnum):
     """What was asked of the broker about an order and is not answered yet; at most one at a time."""
@@ -32,7 +34,9 @@ class Purpose(StrEnum):
 
     STRATEGY = "STRATEGY"
     EXIT = "EXIT"
-    """The one closing order of a flatten, or an order of a roll."""
+    """The one closing order of a flatten, or an order of a roll that closes."""
+    ROLL = "ROLL"
+    """An order of a roll that opens in the next contract what was closed in the former one."""
     EXTERNAL = "EXTERNAL"
     """Sent by somebody else on our account."""
 
@@ -51,6 +55,13 @@ class Terms(NamedTuple):
     quantity: int
     price: float | None
     trigger_price: float | None
+
+
+class Levels(NamedTuple):
+    """How far a bracket's exits are from the average price of its entry's fills, in ticks; 0: there is none."""
+
+    stop_ticks: int
+    target_ticks: int
 
 
 @dataclass(slots=True)
@@ -85,6 +96,17 @@ class Order:
     broker_ts_ns: int
     """The newest broker time known when the intent was made; replays of executions start there."""
     ts_init_ns: int
+    trail_by_ticks: int = 0
+    """A stop that the server moves with the market; 0: it stays where it is."""
+    stop_ticks: int = 0
+    """An entry of a bracket: how far its stop will be; 0: it brings none."""
+    target_ticks: int = 0
+    expire_ns: int = 0
+    """When the server takes it off by itself, in market time, a whole second; 0: never."""
+    parent_id: ClientOrderId = NO_ORDER
+    """Of a bracket's exit: its entry."""
+    linked_id: ClientOrderId = NO_ORDER
+    """The other leg of an OCO order, as long as the server holds the link."""
     status: OrderStatus = OrderStatus.INITIALIZED
     venue_order_id: VenueOrderId | None = None
     filled_quantity: int = 0
@@ -93,7 +115,9 @@ class Order:
     """The broker's own total, which only grows; more than ``filled_quantity`` means that executions are missing."""
     triggered: bool = False
     tombstone: bool = False
-    """Declared as never received; if the broker shows it later, its fills count and the rest is canceled."""
+    """Ended by the broker's silence alone; if the broker shows it later, its fills count and the rest is canceled."""
+    revived: bool = False
+    """The broker shows it at work after its end: it counts until the broker says that it is over."""
     text: str = ""
     ts_last_ns: int = 0
     terms_ts_ns: int = 0
@@ -102,7 +126,12 @@ class Order:
     fill_keys: set[FillKey] = field(default_factory=set)
     operation: Operation | None = None
     operation_deadline_s: float = 0.0
+    link_losses: int = 0
+    """What the server has taken from its quantity by itself, since an order that it is linked with has filled."""
+    link_fills: int = 0
+    """What those orders have said that they filled, since this process knows of them."""
     pending_terms: Terms | None = None
+    pending_levels: Levels | None = None
     cancel_wanted: bool = False
     """A cancel is due as soon as the order can be canceled (no broker's id yet, or another operation in flight)."""
     misses: int = 0
@@ -132,9 +161,23 @@ class Order:
     def exposure(self) -> int:
         """The worst case: all that may still be booked, with the larger quantity while a change is on its way."""
         if self.is_final:
-            return self.missing_quantity
+            working = self.quantity - self.filled_quantity if self.revived else 0
+            return max(self.missing_quantity, working)
         pending = self.pending_terms.quantity if self.pending_terms is not None else 0
         return max(self.missing_quantity, max(self.quantity, pending) - self.filled_quantity, 0)
+
+    @property
+    def is_bracket(self) -> bool:
+        """Whether its fills bring exits that the server holds."""
+        return bool(self.stop_ticks or self.target_ticks)
+
+    @property
+    def link_group(self) -> str:
+        """What the orders have in common of which the server lets one fill and cancels the others; empty: it is alone.
+
+        A bracket's exits have their entry in common.
+        """
+        return self.parent_id or (min(self.client_order_id, self.linked_id) if self.linked_id else "")
 
     @property
     def average_price(self) -> float | None:
@@ -162,6 +205,19 @@ class Order:
         self.pending_terms = terms
         self.operation = Operation.MODIFY
         self.quantity_max = max(self.quantity_max, terms.quantity)
+
+    def request_levels(self, levels: Levels) -> None:
+        """Note how far a bracket's exits are to be, once that goes to the broker."""
+        self.pending_levels = levels
+        self.operation = Operation.MODIFY
+
+    def levels(self) -> Levels:
+        """How far the exits of a bracket's entry are to be."""
+        return Levels(self.stop_ticks, self.target_ticks)
+
+    def take_levels(self, levels: Levels) -> None:
+        """Replace them by what the broker holds."""
+        self.stop_ticks, self.target_ticks = levels
 
     def take_terms(self, terms: Terms, ts_event_ns: int) -> None:
         """Replace the terms by those that the broker holds since ``ts_event_ns``."""
@@ -197,4 +253,10 @@ class Order:
             ts_init_ns=self.ts_init_ns,
             ts_last_ns=self.ts_last_ns,
             text=self.text,
+            trail_by_ticks=self.trail_by_ticks,
+            stop_ticks=self.stop_ticks,
+            target_ticks=self.target_ticks,
+            parent_client_order_id=self.parent_id,
+            linked_client_order_id=self.linked_id,
+            expire_ns=self.expire_ns,
         )

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypedDict
 
+from msgspec.structs import replace
+
 from nightdesk.messages import (
     CancelAllOrders,
     CancelOrder,
@@ -11,6 +13,7 @@ from nightdesk.messages import (
     Denial,
     Flatten,
     Message,
+    ModifyBracket,
     ModifyOrder,
     OrderCancelRejected,
     OrderDenied,
@@ -23,11 +26,12 @@ from nightdesk.messages import (
     QueryOrder,
     StrategyId,
     StrategyWelcome,
+    SubmitOco,
     SubmitOrder,
 )
 from nightdesk.trading.host_api import InstrumentTerms, OrderTerms
 from nightdesk.trading.order_ids import ClientOrderIds
-from nightdesk.trading.strategy_orders import FINISHED, StrategyOrders, missed_events
+from nightdesk.trading.strategy_orders import FINISHED, StrategyOrders, as_new, missed_events
 
 DISCONNECTED_TEXT = "the order plant is not connected; nothing was sent"
 
@@ -101,25 +105,57 @@ class OrderDesk:
             self.orders.put(order)
             self._deny(order)
             return client_order_id
-        self._outlet.send_order(
-            SubmitOrder(
-                client_order_id=client_order_id,
-                strategy_id=self._strategy_id,
-                fencing_epoch=self._epoch,
-                symbol=terms.symbol,
-                exchange=instrument.exchange,
-                side=terms.side,
-                order_type=terms.order_type,
-                quantity=terms.quantity,
-                price=terms.price,
-                trigger_price=terms.trigger_price,
-                time_in_force=terms.time_in_force,
-                protective=terms.protective,
-            )
-        )
+        self._outlet.send_order(self._command(client_order_id, terms, instrument))
         self.orders.put(order)
         self.sent += 1
         return client_order_id
+
+    def submit_oco(
+        self, first: OrderTerms, second: OrderTerms, instrument: InstrumentTerms
+    ) -> tuple[ClientOrderId, ClientOrderId]:
+        """Send two new orders of which one cancels the other; their terms were checked."""
+        ids = self._ids.next(), self._ids.next()
+        orders = [
+            replace(
+                _new_report(each, self._strategy_id, terms, instrument, self._now_ns()), linked_client_order_id=other
+            )
+            for each, other, terms in zip(ids, reversed(ids), (first, second), strict=True)
+        ]
+        if self.connected:
+            commands = [self._command(*leg, instrument) for leg in zip(ids, (first, second), strict=True)]
+            self._outlet.send_order(
+                SubmitOco(
+                    strategy_id=self._strategy_id,
+                    fencing_epoch=self._epoch,
+                    first=commands[0],
+                    second=commands[1],
+                )
+            )
+            self.sent += len(ids)
+        for order in orders:
+            self.orders.put(order)
+            if not self.connected:
+                self._deny(order)
+        return ids
+
+    def modify_bracket(
+        self, client_order_id: ClientOrderId, *, stop_ticks: int | None, target_ticks: int | None
+    ) -> None:
+        """Send new distances of a bracket's exits; refused here for an order that is finished or unknown."""
+        refusal = self._refusal(client_order_id)
+        if refusal:
+            self._later(OrderModifyRejected(**self._of(client_order_id), text=refusal))
+            return
+        self._outlet.send_order(
+            ModifyBracket(
+                client_order_id=client_order_id,
+                strategy_id=self._strategy_id,
+                fencing_epoch=self._epoch,
+                stop_ticks=stop_ticks,
+                target_ticks=target_ticks,
+            )
+        )
+        self._note_pending_update(client_order_id)
 
     def modify(
         self, client_order_id: ClientOrderId, *, quantity: int | None, price: float | None, trigger_price: float | None
@@ -139,9 +175,7 @@ class OrderDesk:
                 trigger_price=trigger_price,
             )
         )
-        order = self.orders.get(client_order_id)
-        if order is not None and order.status != OrderStatus.PENDING_CANCEL:
-            self.orders.apply(OrderPendingUpdate(**self._of(client_order_id)))
+        self._note_pending_update(client_order_id)
 
     def cancel(self, client_order_id: ClientOrderId) -> None:
         """Send a cancel; refused here for an order that is finished or unknown."""
@@ -194,22 +228,52 @@ class OrderDesk:
         self._welcomed = True
         missed: list[OrderEvent] = []
         for report in welcome.orders:
-            events = self.report(report)
-            if not is_first:
-                missed += events
+            events = self.report(report, is_first=is_first)
+            missed += events
         named = {report.client_order_id for report in welcome.orders}
         for order in self.orders.working():
             if order.client_order_id not in named:
-                self._outlet.send_order(
-                    QueryOrder(client_order_id=order.client_order_id, strategy_id=self._strategy_id)
-                )
+                self._query(order.client_order_id)
+        if not is_first:
+            for client_order_id in self.orders.exits_unheard_of():
+                self._query(client_order_id)
         return missed
 
-    def report(self, report: OrderReport) -> list[OrderEvent]:
-        """Take one order's present state; returns the events of it that we missed."""
+    def report(self, report: OrderReport, *, is_first: bool = False) -> list[OrderEvent]:
+        """Take one order's present state; returns the events of it that we missed, none at the first welcome."""
         before = self.orders.get(report.client_order_id)
         self.orders.put(report)
-        return [] if before is None else missed_events(before, report)
+        if before is None and report.parent_client_order_id:
+            # An exit of a bracket is made without us: all that happened to it was missed.
+            before = as_new(report)
+        return [] if is_first or before is None else missed_events(before, report)
+
+    def _query(self, client_order_id: ClientOrderId) -> None:
+        self._outlet.send_order(QueryOrder(client_order_id=client_order_id, strategy_id=self._strategy_id))
+
+    def _note_pending_update(self, client_order_id: ClientOrderId) -> None:
+        order = self.orders.get(client_order_id)
+        if order is not None and order.status != OrderStatus.PENDING_CANCEL:
+            self.orders.apply(OrderPendingUpdate(**self._of(client_order_id)))
+
+    def _command(self, client_order_id: ClientOrderId, terms: OrderTerms, instrument: InstrumentTerms) -> SubmitOrder:
+        return SubmitOrder(
+            client_order_id=client_order_id,
+            strategy_id=self._strategy_id,
+            fencing_epoch=self._epoch,
+            symbol=terms.symbol,
+            exchange=instrument.exchange,
+            side=terms.side,
+            order_type=terms.order_type,
+            quantity=terms.quantity,
+            price=terms.price,
+            trigger_price=terms.trigger_price,
+            time_in_force=terms.time_in_force,
+            protective=terms.protective,
+            trail_by_ticks=terms.trail_by_ticks,
+            stop_ticks=terms.stop_ticks,
+            target_ticks=terms.target_ticks,
+        )
 
     def _refusal(self, client_order_id: ClientOrderId) -> str:
         order = self.orders.get(client_order_id)
@@ -263,4 +327,7 @@ def _new_report(
         protective=terms.protective,
         ts_init_ns=now_ns,
         ts_last_ns=now_ns,
+        trail_by_ticks=terms.trail_by_ticks,
+        stop_ticks=terms.stop_ticks,
+        target_ticks=terms.target_ticks,
     )

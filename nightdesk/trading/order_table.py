@@ -10,7 +10,8 @@ from itertools import islice
 from nightdesk.errors import InvariantError
 from nightdesk.messages import ClientOrderId, OrderStatus, Side, StrategyId, VenueOrderId
 from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate, UpdateKind
-from nightdesk.trading.order import Change, Order, Purpose, Terms
+from nightdesk.trading.linked_orders import counted
+from nightdesk.trading.order import NO_ORDER, Change, Order, Purpose, Terms
 from nightdesk.trading.order_transitions import FINAL, TRANSITIONS, Step
 
 FINISHED_KEPT_MAX = 2_000
@@ -29,10 +30,13 @@ _STEPS: dict[UpdateKind, Step] = {
     UpdateKind.COMPLETE_CANCELED: Step.CANCELED,
     UpdateKind.COMPLETE_FAILED: Step.REJECT,
     UpdateKind.COMPLETE_OTHER: Step.EXPIRE,
+    UpdateKind.LINK_FAILED: Step.KNOWN,
     UpdateKind.NOTE: Step.KNOWN,
 }
 
-_TELLING = COMPLETIONS | {UpdateKind.MODIFY_FAILED, UpdateKind.CANCEL_FAILED, UpdateKind.NOTE}
+_TELLING = COMPLETIONS | {
+    *(UpdateKind.MODIFY_FAILED, UpdateKind.CANCEL_FAILED, UpdateKind.LINK_FAILED, UpdateKind.NOTE)
+}
 """Reports whose text says why; the others carry only progress notes."""
 
 
@@ -45,6 +49,7 @@ class OrderTable:
         self._by_venue: dict[tuple[str, VenueOrderId], Order] = {}
         self._finished: OrderedDict[ClientOrderId, None] = OrderedDict()
         self._lacking: dict[ClientOrderId, Order] = {}
+        self._revived: dict[ClientOrderId, Order] = {}
         self._finished_kept_max = finished_kept_max
         self.counts: Counter[OrderStatus] = Counter()
         """Orders by status; whoever rebuilds the table adds what only the journal remembers."""
@@ -82,20 +87,40 @@ class OrderTable:
         return len(self._open)
 
     def worst_case(self, symbol: str, strategy_id: StrategyId | None = None) -> tuple[int, int]:
-        """Quantities (buy, sell) that may still fill: working, on their way, in doubt, reported but not booked."""
+        """Quantities (buy, sell) that may still fill: working, on their way, in doubt, reported but not booked.
+
+        Of orders that the server has linked only one fills.
+        """
         buy = sell = 0
-        for order in self._carrying(symbol):
+        for order, exposure in counted(self._carrying(symbol)):
             if strategy_id is not None and order.strategy_id != strategy_id:
                 continue
             if order.side is Side.BUY:
-                buy += order.exposure
+                buy += exposure
             else:
-                sell += order.exposure
+                sell += exposure
         return buy, sell
+
+    def carrying(self) -> list[Order]:
+        """Every order that may still change a position: open, reported but not booked, or back after its end."""
+        over = self._lacking | self._revived
+        return [*self._open.values(), *(order for order in over.values() if order.is_final)]
 
     def missing_fills(self) -> list[Order]:
         """Orders of which the broker reported more filled than the executions that we hold."""
         return list(self._lacking.values())
+
+    def revived(self) -> list[Order]:
+        """Orders that were over and that the broker shows at work; they count until it says otherwise."""
+        return list(self._revived.values())
+
+    def revive(self, order: Order, *, revived: bool) -> None:
+        """Note that an order that was over is at work at the broker, or that it is not any more."""
+        order.revived = revived
+        if revived:
+            self._revived[order.client_order_id] = order
+        else:
+            self._revived.pop(order.client_order_id, None)
 
     def bind(self, order: Order, venue_order_id: VenueOrderId) -> None:
         """Note the broker's id of an order; a second, different id is a defect."""
@@ -127,6 +152,7 @@ class OrderTable:
         if update.venue_order_id:
             self.bind(order, update.venue_order_id)
         order.ts_last_ns = max(order.ts_last_ns, update.ts_event_ns)
+        told_before = order.reported_filled
         if update.total_filled is not None:
             order.reported_filled = max(order.reported_filled, update.total_filled)
         elif update.kind is UpdateKind.COMPLETE_FILLED:
@@ -134,14 +160,21 @@ class OrderTable:
             order.reported_filled = max(order.reported_filled, order.quantity)
         if update.text and update.kind in _TELLING:
             order.text = update.text
+        if update.kind is UpdateKind.LINK_FAILED:
+            order.linked_id = NO_ORDER
         if update.kind is UpdateKind.FILLED:
             changes = self._apply_fill(order, update)
         elif update.kind is UpdateKind.COMPLETE_FAILED and (order.reported_filled or order.filled_quantity):
             # A refusal of the rest after a partial fill: what is filled stays filled, the rest is gone.
             changes = self._changed(order, Step.CANCELED, update)
         else:
+            if update.kind is UpdateKind.COMPLETE_FILLED and update.total_filled and not order.is_final:
+                # Filled whole: what it filled is what it was for, though a report of its last change is missing.
+                order.quantity = update.total_filled
             changes = self._apply_terms(order, update) + self._changed(order, _STEPS[update.kind], update)
         self._note_lacking(order)
+        for linked in self._linked_with(order) if order.reported_filled > told_before else ():
+            linked.link_fills += order.reported_filled - told_before
         return changes
 
     def forget(self, client_order_id: ClientOrderId) -> None:
@@ -156,7 +189,8 @@ class OrderTable:
 
     def _carrying(self, symbol: str) -> Iterable[Order]:
         yield from (order for order in self._open.values() if order.symbol == symbol)
-        yield from (order for order in self._lacking.values() if order.is_final and order.symbol == symbol)
+        over = self._lacking | self._revived
+        yield from (order for order in over.values() if order.is_final and order.symbol == symbol)
 
     def _note_lacking(self, order: Order) -> None:
         if order.missing_quantity > 0:
@@ -176,7 +210,7 @@ class OrderTable:
         self.step(order, Step.FILL_ALL if is_whole else Step.FILL_PART)
         if order.status in FINAL:
             order.operation = None
-        overfill = order.purpose is not Purpose.EXTERNAL and order.filled_quantity > order.quantity_max
+        overfill = order.purpose is not Purpose.EXTERNAL and order.filled_quantity > self._quantity_max(order)
         return [Change(step=Step.FILL_PART, update=update, is_new_status=True, is_overfill=overfill)]
 
     def _apply_terms(self, order: Order, update: BrokerUpdate) -> list[Change]:
@@ -185,7 +219,8 @@ class OrderTable:
             return []
         is_modified = update.kind is UpdateKind.MODIFIED
         terms = order.terms()
-        if is_modified and order.pending_terms is not None:
+        is_asked = is_modified and order.pending_terms is not None and _is_asked(order, update)
+        if is_asked and order.pending_terms is not None:
             terms = order.pending_terms
         quantity, price, trigger = terms
         if update.total_filled is not None and update.total_unfilled:
@@ -196,6 +231,8 @@ class OrderTable:
             trigger = update.trigger_price if update.trigger_price is not None and trigger is not None else trigger
         if Terms(quantity, price, trigger) == order.terms():
             return []
+        if order.link_group and not is_asked:
+            order.link_losses = max(0, order.link_losses + order.quantity - quantity)
         order.take_terms(Terms(quantity, price, trigger), update.ts_event_ns)
         if not states_terms or order.status is OrderStatus.PENDING_UPDATE:
             return []
@@ -204,20 +241,34 @@ class OrderTable:
     def _changed(self, order: Order, step: Step, update: BrokerUpdate) -> list[Change]:
         if update.is_snapshot and step is Step.OPEN and order.status is OrderStatus.UNKNOWN and order.triggered:
             step = Step.TRIGGER
+        if step is Step.UPDATED and order.status is OrderStatus.PENDING_UPDATE and not _is_asked(order, update):
+            step = Step.KNOWN
         was_triggered = order.triggered
         if step is Step.TRIGGER:
             order.triggered = True
         before = order.status
         moved = self.step(order, step)
         if step in (Step.UPDATED, Step.UPDATE_REFUSED) and before is OrderStatus.PENDING_UPDATE:
-            order.pending_terms, order.operation = None, None
+            order.pending_terms, order.pending_levels, order.operation = None, None, None
         if step is Step.CANCEL_REFUSED and before is OrderStatus.PENDING_CANCEL:
             order.operation = None
         if order.status in FINAL:
             order.operation, order.pending_terms, order.cancel_wanted = None, None, False
+            order.pending_levels = None
         if step is Step.TRIGGER and order.status not in FINAL:
             return [] if was_triggered else [Change(step, update, is_new_status=moved)]
         return [Change(step, update, is_new_status=True)] if moved else []
+
+    def _linked_with(self, order: Order) -> list[Order]:
+        """The other orders of its group, as far as they are not over."""
+        if not order.link_group:
+            return []
+        return [each for each in self._open.values() if each is not order and each.link_group == order.link_group]
+
+    def _quantity_max(self, order: Order) -> int:
+        """The most that an order may fill; the server lets a bracket's exit grow to what its entry has filled."""
+        entry = self._orders.get(order.parent_id) if order.parent_id else None
+        return order.quantity_max if entry is None else max(order.quantity_max, entry.quantity_max)
 
     def _file(self, order: Order) -> None:
         if order.status not in FINAL:
@@ -229,5 +280,20 @@ class OrderTable:
         surplus = len(self._finished) - self._finished_kept_max
         if surplus > 0:
             for client_order_id in list(islice(self._finished, surplus)):
-                if self._orders[client_order_id].missing_quantity <= 0:
+                order = self._orders[client_order_id]
+                if order.missing_quantity <= 0 and not order.revived:
                     self.forget(client_order_id)
+
+
+def _is_asked(order: Order, update: BrokerUpdate) -> bool:
+    """Whether a change that is reported is the one that we asked for: trailing and linked orders the server changes,
+    too, whose reports say what it has made of them."""
+    wanted = order.pending_terms
+    if not (order.trail_by_ticks or order.link_group or order.pending_levels):
+        return True
+    if wanted is None:
+        return False
+    if update.total_filled is not None and update.total_filled + (update.total_unfilled or 0) != wanted.quantity:
+        return False
+    told = ((update.price, wanted.price), (update.trigger_price, wanted.trigger_price))
+    return all(there is None or asked is None or there == asked for there, asked in told)

@@ -6,6 +6,7 @@ import msgspec
 
 from nightdesk.errors import StrategyError
 from nightdesk.messages import OrderType
+from nightdesk.trading.held_terms import held_fault, pair_fault, ticks_fault
 from nightdesk.trading.host_api import InstrumentTerms, OrderTerms
 
 _TICK_TOLERANCE = 1e-6
@@ -41,6 +42,14 @@ def checked_quantity(quantity: int) -> int:
     return quantity
 
 
+def checked_ticks(ticks: int, what: str) -> int:
+    """A distance in whole ticks, at least 1, or ``StrategyError``."""
+    fault = ticks_fault(ticks, what, least=1)
+    if fault:
+        raise StrategyError(fault)
+    return ticks
+
+
 def rounded_to_tick(price: float, tick_size: float) -> float:
     """The nearest price that the exchange has, free of floating-point dust."""
     return round(round(price / tick_size) * tick_size, 9)
@@ -61,6 +70,13 @@ def checked_price(price: float | None, what: str, instrument: InstrumentTerms) -
     return on_grid
 
 
+def checked_pair(first: OrderTerms, second: OrderTerms) -> None:
+    """Raise ``StrategyError`` unless one of the two orders, each checked by itself, can cancel the other."""
+    fault = pair_fault(first, second)
+    if fault:
+        raise StrategyError(f"an OCO order: {fault}")
+
+
 def checked_terms(terms: OrderTerms, instrument: InstrumentTerms) -> OrderTerms:
     """The terms with their prices on the grid, or a ``StrategyError`` that says what is wrong."""
     checked_quantity(terms.quantity)
@@ -73,6 +89,9 @@ def checked_terms(terms: OrderTerms, instrument: InstrumentTerms) -> OrderTerms:
             raise StrategyError(f"a {terms.order_type} order needs a {what}")
         if not needed and value is not None:
             raise StrategyError(f"a {terms.order_type} order takes no {what}")
+    fault = held_fault(terms)
+    if fault:
+        raise StrategyError(fault)
     return msgspec.structs.replace(
         terms,
         price=checked_price(terms.price, "price", instrument),

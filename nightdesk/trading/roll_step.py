@@ -8,8 +8,44 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from nightdesk.messages import StrategyId
+
 LEG_ORDERS_MAX = 12
-"""Orders of one leg, refused and canceled ones included, after which a roll waits for a person."""
+"""Orders of one leg without a fill, refused and canceled ones, after which a roll waits for a person."""
+
+
+class RollState(StrEnum):
+    """How a roll stands; all but the first are final."""
+
+    UNDER_WAY = "under_way"
+    DONE = "done"
+    """The former contract is empty, and what was to be opened is; or the position is kept, as configured."""
+    GAVE_UP = "gave_up"
+    """Too many orders have failed: a person does the rest."""
+    ABANDONED = "abandoned"
+    """Too old, or of a strategy that is not configured so any more: nothing is sent in its name."""
+
+
+class PositionRoll(NamedTuple):
+    """A strategy's position is moved from one contract to the next; its orders' ids begin with ``roll_id``."""
+
+    roll_id: str
+    strategy_id: StrategyId
+    alias: str
+    old_symbol: str
+    new_symbol: str
+    reopens: bool
+    """Whether what is closed is opened in the new contract."""
+    state: RollState = RollState.UNDER_WAY
+    was_protected: bool = False
+    """Whether a protective stop was at work in the former contract when it began."""
+    begun_ns: int = 0
+    """Market time."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no process goes on with it."""
+        return self.state is not RollState.UNDER_WAY
 
 
 class LegKind(StrEnum):
@@ -38,27 +74,38 @@ class Act(StrEnum):
 
 
 class RollStep(NamedTuple):
-    """The next step; ``quantity`` (to send; buys positive) is the ``number``-th order of its leg, counted from 1."""
+    """The next step; ``quantity`` (to send; buys positive) is the ``number``-th order of its leg, counted from 1.
+
+    ``failed`` of its orders before have filled nothing.
+    """
 
     act: Act
     leg: LegKind = LegKind.CLOSE
     number: int = 0
     quantity: int = 0
+    failed: int = 0
 
 
 def next_step(held: int, closing: Sequence[LegOrder], opening: Sequence[LegOrder], *, reopens: bool) -> RollStep:
     """``held`` is the position in the old contract, the orders are those of each leg, oldest first.
 
-    The old contract is closed first; what has been closed is opened in the new one, if ``reopens``.
+    The old contract is closed first; what has been closed is opened in the new one, if ``reopens``. Where a stop and
+    the closing order have both filled, what is too much is closed in its turn, and is not opened: the stop has ended
+    that part of the position.
     """
     if any(not order.is_final for order in (*closing, *opening)):
         return RollStep(Act.WAIT)
     if held:
         return _send(LegKind.CLOSE, closing, -held)
-    missing = -sum(order.filled for order in closing) - sum(order.filled for order in opening)
-    if reopens and missing:
-        return _send(LegKind.OPEN, opening, missing)
+    lacking = missing(closing, opening)
+    if reopens and lacking:
+        return _send(LegKind.OPEN, opening, lacking)
     return RollStep(Act.DONE)
+
+
+def missing(closing: Sequence[LegOrder], opening: Sequence[LegOrder]) -> int:
+    """What was closed and is not opened again (long positive)."""
+    return -sum(order.filled for order in closing) - sum(order.filled for order in opening)
 
 
 def order_id(roll_id: str, leg: LegKind, number: int) -> str:
@@ -67,6 +114,7 @@ def order_id(roll_id: str, leg: LegKind, number: int) -> str:
 
 
 def _send(leg: LegKind, sent: Sequence[LegOrder], quantity: int) -> RollStep:
-    if len(sent) >= LEG_ORDERS_MAX:
+    failed = sum(not order.filled for order in sent)
+    if failed >= LEG_ORDERS_MAX:
         return RollStep(Act.GIVE_UP, leg)
-    return RollStep(Act.SEND, leg, len(sent) + 1, quantity)
+    return RollStep(Act.SEND, leg, len(sent) + 1, quantity, failed)

@@ -18,6 +18,10 @@ from nightdesk.trading.sessions import NS_PER_S, SessionCalendar
 FRONT = "front"
 """What may be meant of a product: the contract that trading concentrates in."""
 ALIAS_MARK = "."
+EXPIRATION = "expiration"
+"""The reason of a leg that comes sooner because the exchange ends the contract before it sooner than its rule says."""
+DECIDED_REASONS = frozenset({"volume", "exchange", EXPIRATION})
+"""The reasons of legs that follow from what was seen, not from the calendar."""
 
 YEARS_BEHIND, YEARS_AHEAD = 1, 2
 """The years around a date whose contracts are looked at; every cycle has its front contract and several more there."""
@@ -50,8 +54,8 @@ class Link(NamedTuple):
 class Leg(NamedTuple):
     """A time during which an alias means one contract: from ``from_ns``, the opening of ``trade_date``, on.
 
-    ``reason`` is the rule by which it came: ``date``, ``volume``, ``exchange``, or ``latest`` where a watching rule had
-    found nothing until the last moment.
+    ``reason`` is the rule by which it came: ``date``, ``volume``, ``exchange``, ``latest`` where a watching rule had
+    found nothing until the last moment, or ``expiration``.
     """
 
     symbol: str
@@ -124,7 +128,7 @@ def chain_of(product: str, calendar: SessionCalendar, around_ns: int, days: int 
             ends = expiry_of(symbol, near, calendar)
             if ends is None:
                 raise KeyError(product)
-            until_ns, until_trade_date = _opening_from(calendar, date_of(ends.trade_date) - timedelta(days=days))
+            until_ns, until_trade_date = opening_from(calendar, date_of(ends.trade_date) - timedelta(days=days))
             links.append(Link(symbol, until_ns, until_trade_date, ends))
     return links
 
@@ -160,7 +164,7 @@ def roll_opening(calendar: SessionCalendar, now_ns: int, notice_ns: int) -> tupl
     """
     if calendar.never_closes:
         day = datetime.fromtimestamp((now_ns + notice_ns) // NS_PER_S, UTC).date()
-        return _opening_from(calendar, day + timedelta(days=1))
+        return opening_from(calendar, day + timedelta(days=1))
     last = calendar.session_at(now_ns) or calendar.next_session(now_ns)
     if last.closes_ns - now_ns < notice_ns:
         last = calendar.next_session(last.opens_ns)
@@ -179,6 +183,21 @@ def last_close_ns(calendar: SessionCalendar, opening_ns: int) -> int:
     return opening_ns if before is None else before.closes_ns
 
 
+def opening_from(calendar: SessionCalendar, day: date) -> tuple[int, int]:
+    """The opening of the first session whose trade date is not before a day, and that trade date.
+
+    A day that the calendar does not know opens at its midnight, UTC.
+    """
+    number = day.year * 10_000 + day.month * 100 + day.day
+    if not calendar.never_closes:
+        sessions = calendar.sessions
+        index = bisect_left(sessions, number, key=lambda session: session.trade_date)
+        if 0 < index < len(sessions):
+            return sessions[index].opens_ns, sessions[index].trade_date
+    midnight = datetime.combine(day, time(), UTC)
+    return int(midnight.timestamp()) * NS_PER_S, number
+
+
 def has_rule(product: str) -> bool:
     """Whether the contracts of a product and their ends are known."""
     return product in CYCLES and product in RULES
@@ -195,18 +214,3 @@ def _is_near(early: Leg, leg: Leg) -> bool:
 
 _DECIDED_BEFORE_NS = 200 * 86_400 * NS_PER_S
 """No market rolls so long before a contract's end."""
-
-
-def _opening_from(calendar: SessionCalendar, day: date) -> tuple[int, int]:
-    """The opening of the first session whose trade date is not before a day.
-
-    A day that the calendar does not know opens at its midnight, UTC.
-    """
-    number = day.year * 10_000 + day.month * 100 + day.day
-    if not calendar.never_closes:
-        sessions = calendar.sessions
-        index = bisect_left(sessions, number, key=lambda session: session.trade_date)
-        if 0 < index < len(sessions):
-            return sessions[index].opens_ns, sessions[index].trade_date
-    midnight = datetime.combine(day, time(), UTC)
-    return int(midnight.timestamp()) * NS_PER_S, number

@@ -244,12 +244,23 @@ class StrategyRunner(StrategyState):
         self._refresh_due()
 
     def hold_back(self, symbol: str) -> None:
-        """A contract's data are subscribed to before its alias means it: nothing of it is delivered until then."""
-        self._muted[symbol] = self._contracts.starts_ns(symbol)
+        """Nothing of a contract is delivered until its alias means it: of one that it has left, never again."""
+        if symbol == self._contracts.contract(self._contracts.configured(symbol)):
+            return
+        self._muted[symbol] = self._contracts.starts_ns(symbol) or NEVER_NS
+        if symbol in self._beside:
+            self._beside.discard(symbol)
+            self._builders.pop(symbol, None)
+            self._refresh_due()
 
     def let_through(self, symbol: str) -> None:
-        """Something is held in a contract after all: its data are needed."""
+        """Something is held in a contract that its alias does not mean: its data are needed, bars too."""
         self._muted.pop(symbol, None)
+        front = self._contracts.contract(self._contracts.configured(symbol))
+        if symbol != front and symbol not in self._beside:
+            self._beside.add(symbol)
+            for builder in self._builders.get(front, ()):
+                self._build_bars(symbol, builder.period_s)
 
     def holds(self, symbol: str) -> bool:
         """Whether something of ours is open in a contract."""
@@ -257,14 +268,17 @@ class StrategyRunner(StrategyState):
 
     def _rolled(self, roll: RollInfo) -> None:
         self._muted.pop(roll.new_symbol, None)
-        if not self.holds(roll.old_symbol):
+        self._beside.discard(roll.new_symbol)
+        for builder in self._builders.get(roll.old_symbol, ()):
+            self._build_bars(roll.new_symbol, builder.period_s)
+        if self.holds(roll.old_symbol):
+            self._beside.add(roll.old_symbol)
+        else:
             self._muted[roll.old_symbol] = NEVER_NS
-        for builder in self._builders.pop(roll.old_symbol, []):
-            bar = builder.reset()
-            builder.symbol = roll.new_symbol
-            self._builders.setdefault(roll.new_symbol, []).append(builder)
-            if bar is not None:
-                self.strategy.on_bar(bar)
+            for builder in self._builders.pop(roll.old_symbol, []):
+                bar = builder.reset()
+                if bar is not None:
+                    self.strategy.on_bar(bar)
         self._log.info("contract_changed", alias=roll.alias, old=roll.old_symbol, new=roll.new_symbol)
         self._outlet.rolled(roll)
         self.strategy.on_roll(roll)

@@ -37,6 +37,18 @@ class FlatTime(NamedTuple):
     """When trading stops for the break that it is about: what is not closed by then stays open over it."""
     opens_ns: int
     kind: Break
+    at: str = ""
+    """The time of day by which it begins (``flatten_by``); empty where it is about a break."""
+    deadline_ns: int = 0
+    """By when the strategy is to be flat, where that is before trading stops; 0: by then."""
+
+    @property
+    def due_ns(self) -> int:
+        """By when the strategy is to be flat."""
+        return self.deadline_ns or self.stops_ns
+
+    def __str__(self) -> str:
+        return f"flatten_by {self.at}" if self.at else f"the {self.kind} break"
 
 
 class SessionRules(NamedTuple):
@@ -45,6 +57,10 @@ class SessionRules(NamedTuple):
     no_trade: tuple[NoTradeWindow, ...] = ()
     flat_over: frozenset[Break] = frozenset()
     flat_before_ns: int = 0
+    cancels_entries: bool = True
+    """Whether a no-trade window that begins takes the entries back that work then."""
+    closes_at_open: bool = False
+    """Whether what could not be closed before such a break is closed at the opening after it."""
 
     def window_at(self, calendar: SessionCalendar, now_ns: int) -> NoTradeWindow | None:
         """The no-trade window that a moment lies in."""
@@ -73,6 +89,19 @@ class SessionRules(NamedTuple):
                 if found is not None:
                     return found
         return None
+
+    def missed_at(self, calendar: SessionCalendar, now_ns: int) -> FlatTime | None:
+        """The time to be flat that ended with the opening of the present trading; None where there was none.
+
+        Raises ``CalendarError`` where the calendar does not know the moment.
+        """
+        if not self.flat_over or calendar.never_closes:
+            return None
+        opens_ns, _ = calendar.stretch(now_ns)
+        if opens_ns <= calendar.first_ns:
+            return None
+        found = self.flat_at(calendar, opens_ns - 1)
+        return found if found is not None and found.opens_ns == opens_ns else None
 
     def _flat_for(self, calendar: SessionCalendar, stops_ns: int, *, is_close: bool) -> FlatTime | None:
         try:

@@ -28,9 +28,11 @@ from nightdesk.messages import (
 )
 from nightdesk.trading.host_api import HistoryCallback, OrderTerms
 from nightdesk.trading.order_terms import (
+    checked_pair,
     checked_price,
     checked_quantity,
     checked_terms,
+    checked_ticks,
     inferred_order_type,
 )
 from nightdesk.trading.strategy_contracts import RollInfo
@@ -160,9 +162,11 @@ class Strategy(StrategyView):
         order_type: OrderType | None = None,
         time_in_force: TimeInForce = TimeInForce.DAY,
         protective: bool = False,
+        trail_by_ticks: int = 0,
     ) -> ClientOrderId:
         """Send a buy order. Without ``order_type``: no price is market, ``price`` limit, ``trigger_price`` stop,
-        both stop limit. ``symbol`` may be left out by a strategy with one symbol."""
+        both stop limit. ``symbol`` may be left out by a strategy with one symbol. A stop with ``trail_by_ticks`` begins
+        at its trigger price, and the server moves it with the market, never back."""
         return self._send(
             Side.BUY,
             quantity,
@@ -172,6 +176,7 @@ class Strategy(StrategyView):
             order_type,
             time_in_force=time_in_force,
             protective=protective,
+            trail_by_ticks=trail_by_ticks,
         )
 
     def sell(
@@ -184,6 +189,7 @@ class Strategy(StrategyView):
         order_type: OrderType | None = None,
         time_in_force: TimeInForce = TimeInForce.DAY,
         protective: bool = False,
+        trail_by_ticks: int = 0,
     ) -> ClientOrderId:
         """Send a sell order; as ``buy``."""
         return self._send(
@@ -195,11 +201,64 @@ class Strategy(StrategyView):
             order_type,
             time_in_force=time_in_force,
             protective=protective,
+            trail_by_ticks=trail_by_ticks,
         )
 
     def submit(self, terms: OrderTerms) -> ClientOrderId:
         """Send an order with complete terms."""
         return self._api.submit(checked_terms(terms, self.instrument(terms.symbol)))
+
+    def bracket(
+        self,
+        side: Side,
+        quantity: int,
+        symbol: str | None = None,
+        *,
+        stop_ticks: int = 0,
+        target_ticks: int = 0,
+        price: float | None = None,
+        trigger_price: float | None = None,
+        order_type: OrderType | None = None,
+        time_in_force: TimeInForce = TimeInForce.DAY,
+    ) -> ClientOrderId:
+        """Send an entry whose fills bring a protective stop, a target or both, held at the server; the entry's id.
+
+        The exits stand so many ticks from the average price of the first fills, are for what has filled, and of them
+        one cancels the other. They are orders of ours: ``exits(id)``, callbacks of their own, and in their reports the
+        entry's id as ``parent_client_order_id``. 0 ticks: no such exit.
+        """
+        if not stop_ticks and not target_ticks:
+            raise StrategyError("a bracket needs stop_ticks, target_ticks or both")
+        return self.submit(
+            OrderTerms(
+                symbol=self._symbol(symbol),
+                side=side,
+                quantity=quantity,
+                order_type=order_type or inferred_order_type(price, trigger_price),
+                price=price,
+                trigger_price=trigger_price,
+                time_in_force=time_in_force,
+                stop_ticks=stop_ticks,
+                target_ticks=target_ticks,
+            )
+        )
+
+    def modify_bracket(
+        self, client_order_id: ClientOrderId, *, stop_ticks: int | None = None, target_ticks: int | None = None
+    ) -> None:
+        """Change the distances of a bracket's exits before its entry fills; after that change the exits' prices."""
+        if stop_ticks is None and target_ticks is None:
+            raise StrategyError("modify_bracket needs new stop_ticks or target_ticks")
+        for ticks, what in ((stop_ticks, "stop_ticks"), (target_ticks, "target_ticks")):
+            if ticks is not None:
+                checked_ticks(ticks, what)
+        self._api.modify_bracket(client_order_id, stop_ticks=stop_ticks, target_ticks=target_ticks)
+
+    def oco(self, first: OrderTerms, second: OrderTerms) -> tuple[ClientOrderId, ClientOrderId]:
+        """Send two orders of one symbol of which the server cancels one when the other fills or ends; their ids."""
+        legs = [checked_terms(terms, self.instrument(terms.symbol)) for terms in (first, second)]
+        checked_pair(*legs)
+        return self._api.submit_oco(*legs)
 
     def modify(
         self,
@@ -267,6 +326,7 @@ class Strategy(StrategyView):
         *,
         time_in_force: TimeInForce,
         protective: bool,
+        trail_by_ticks: int,
     ) -> ClientOrderId:
         return self.submit(
             OrderTerms(
@@ -278,6 +338,7 @@ class Strategy(StrategyView):
                 trigger_price=trigger_price,
                 time_in_force=time_in_force,
                 protective=protective,
+                trail_by_ticks=trail_by_ticks,
             )
         )
 

@@ -30,6 +30,7 @@ from nightdesk.messages import (
     OrderUpdated,
     VenueOrderId,
 )
+from nightdesk.trading.linked_orders import STOP_MARK, TARGET_MARK, exit_id
 
 FINISHED_KEPT_MAX = 1000
 """Finished orders that are remembered."""
@@ -56,6 +57,7 @@ class StrategyOrders:
         self._before_pending: dict[ClientOrderId, OrderStatus] = {}
         self._fills: set[_FillKey] = set()
         self._fills_by_age: deque[_FillKey] = deque()
+        self._asked: set[ClientOrderId] = set()
 
     def get(self, client_order_id: ClientOrderId) -> OrderReport | None:
         """One order, finished or not; None when unknown."""
@@ -80,8 +82,26 @@ class StrategyOrders:
             if order.status not in _PENDING:
                 self._before_pending.pop(key, None)
 
+    def exits(self, client_order_id: ClientOrderId) -> tuple[OrderReport, ...]:
+        """The exits of a bracket that are not finished, by its entry's id; oldest first."""
+        return tuple(order for order in self._open.values() if order.parent_client_order_id == client_order_id)
+
+    def exits_unheard_of(self) -> list[ClientOrderId]:
+        """The ids of exits that entries of ours may have brought while nobody told us; they may be asked for."""
+        self._asked = {
+            exit_id(order.client_order_id, mark, 1)
+            for order in (*self._open.values(), *self._finished.values())
+            if order.filled_quantity or order.status not in FINISHED
+            for mark, ticks in ((STOP_MARK, order.stop_ticks), (TARGET_MARK, order.target_ticks))
+            if ticks and self.get(exit_id(order.client_order_id, mark, 1)) is None
+        }
+        return sorted(self._asked)
+
     def apply(self, event: OrderEvent) -> bool:
-        """Take one event; False when it tells a fill that we know already and nobody may count again."""
+        """Take one event; False when nobody may hear of it: a fill that we know already, an exit that there is not."""
+        if isinstance(event, OrderDenied) and event.client_order_id in self._asked:
+            self._asked.discard(event.client_order_id)
+            return False
         if isinstance(event, OrderFilled) and not self._is_new_fill(event):
             return False
         order = self.get(event.client_order_id)
@@ -126,6 +146,9 @@ class StrategyOrders:
         status = self._before_pending.get(order.client_order_id, OrderStatus.ACCEPTED)
         return _replace(order, status=status)
 
+    def _initialized(self, order: OrderReport, event: OrderInitialized) -> OrderReport:
+        return _replace(order, expire_ns=event.expire_ns)
+
     def _submitted(self, order: OrderReport, event: OrderSubmitted) -> OrderReport:
         return _replace(order, status=OrderStatus.SUBMITTED) if order.status == OrderStatus.INITIALIZED else order
 
@@ -151,6 +174,8 @@ class StrategyOrders:
             leaves_quantity=max(event.quantity - order.filled_quantity, 0),
             price=event.price,
             trigger_price=event.trigger_price,
+            stop_ticks=event.stop_ticks,
+            target_ticks=event.target_ticks,
             ts_last_ns=event.ts_event_ns,
         )
 
@@ -198,6 +223,7 @@ _Step = Callable[[StrategyOrders, OrderReport, OrderEvent], OrderReport]
 _STEPS = cast(
     dict[type[OrderEvent], _Step],
     {
+        OrderInitialized: StrategyOrders._initialized,
         OrderSubmitted: StrategyOrders._submitted,
         OrderAccepted: StrategyOrders._accepted,
         OrderTriggered: StrategyOrders._triggered,
@@ -238,6 +264,24 @@ def _from_initialized(event: OrderInitialized) -> OrderReport:
         protective=event.protective,
         ts_init_ns=event.ts_event_ns,
         ts_last_ns=event.ts_event_ns,
+        trail_by_ticks=event.trail_by_ticks,
+        stop_ticks=event.stop_ticks,
+        target_ticks=event.target_ticks,
+        parent_client_order_id=event.parent_client_order_id,
+        linked_client_order_id=event.linked_client_order_id,
+        expire_ns=event.expire_ns,
+    )
+
+
+def as_new(report: OrderReport) -> OrderReport:
+    """An order as it was before anything had happened to it."""
+    return _replace(
+        report,
+        venue_order_id=None,
+        status=OrderStatus.INITIALIZED,
+        filled_quantity=0,
+        leaves_quantity=report.quantity,
+        average_price=None,
     )
 
 

@@ -71,6 +71,8 @@ class StrategyState:
         self._permitted = False
         self._timers = TimerTable()
         self._builders: dict[str, list[BarBuilder]] = {}
+        self._beside: set[str] = set()
+        """Contracts that no alias means now, and of which something is held: their data and bars come, too."""
         self._quotes: dict[str, QuoteTick] = {}
         self._agenda = Agenda(())
         self._due_ns = NEVER_NS
@@ -129,10 +131,16 @@ class StrategyState:
         return terms
 
     def submit(self, terms: OrderTerms) -> ClientOrderId:
-        instrument = self.instrument(terms.symbol)
-        if terms.symbol != instrument.symbol:
-            terms = msgspec.structs.replace(terms, symbol=instrument.symbol)
-        return self.desk.submit(terms, instrument)
+        return self.desk.submit(*self._meant(terms))
+
+    def submit_oco(self, first: OrderTerms, second: OrderTerms) -> tuple[ClientOrderId, ClientOrderId]:
+        (one, instrument), (other, _) = self._meant(first), self._meant(second)
+        return self.desk.submit_oco(one, other, instrument)
+
+    def modify_bracket(
+        self, client_order_id: ClientOrderId, *, stop_ticks: int | None, target_ticks: int | None
+    ) -> None:
+        self.desk.modify_bracket(client_order_id, stop_ticks=stop_ticks, target_ticks=target_ticks)
 
     def modify(
         self,
@@ -161,6 +169,9 @@ class StrategyState:
 
     def orders(self, symbol: str | None) -> tuple[OrderReport, ...]:
         return self.desk.orders.working(None if symbol is None else self._contracts.contract(symbol))
+
+    def exits(self, client_order_id: ClientOrderId) -> tuple[OrderReport, ...]:
+        return self.desk.orders.exits(client_order_id)
 
     def quote(self, symbol: str) -> QuoteTick | None:
         return self._quotes.get(self._contracts.contract(symbol))
@@ -195,11 +206,26 @@ class StrategyState:
         self._refresh_due()
 
     def subscribe_bars(self, symbol: str, period_s: int) -> None:
-        terms = self.instrument(symbol)
-        builders = self._builders.setdefault(terms.symbol, [])
+        contract = self.instrument(symbol).symbol
+        self._build_bars(contract, period_s)
+        if symbol in self._symbols:
+            for beside in self._beside:
+                if self._contracts.configured(beside) == symbol:
+                    self._build_bars(beside, period_s)
+
+    def _meant(self, terms: OrderTerms) -> tuple[OrderTerms, InstrumentTerms]:
+        """The terms with the contract that their symbol means now."""
+        instrument = self.instrument(terms.symbol)
+        if terms.symbol != instrument.symbol:
+            terms = msgspec.structs.replace(terms, symbol=instrument.symbol)
+        return terms, instrument
+
+    def _build_bars(self, contract: str, period_s: int) -> None:
+        """Build bars of a contract from now on, if none of that length are built already."""
+        builders = self._builders.setdefault(contract, [])
         if all(builder.period_s != period_s for builder in builders):
-            stretch = stretch_of(self._calendar(symbol))
-            builders.append(BarBuilder(terms.symbol, terms.exchange, period_s, stretch))
+            stretch = stretch_of(self._calendar(contract))
+            builders.append(BarBuilder(contract, self._instruments[contract].exchange, period_s, stretch))
 
     def _calendar(self, symbol: str) -> SessionCalendar:
         return self._calendars[self._contracts.configured(symbol)]

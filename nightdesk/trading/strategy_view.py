@@ -83,6 +83,10 @@ class StrategyView:
         """Our orders that are not finished, oldest first, those on their way and those in doubt included."""
         return self._api.orders(None if symbol is None else self._symbol(symbol))
 
+    def exits(self, client_order_id: ClientOrderId) -> tuple[OrderReport, ...]:
+        """The exits that an entry sent with ``bracket`` has brought, as long as they work: stop and target."""
+        return self._api.exits(client_order_id)
+
     def session(self, symbol: str | None = None) -> SessionInfo | None:
         """The session in progress at ``now_ns``, its halts included; None between sessions."""
         return self._api.session(self._symbol(symbol))

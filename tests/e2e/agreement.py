@@ -1,38 +1,27 @@
 """The three books side by side: the exchange's own log (the oracle), the order plant's journal, the operator's view."""
 
-import sqlite3
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from nightdesk.simulator.venue.log import AccountSummary, read_summary
+from nightdesk.chaos.books import exchange_accounts, journal_fill_counts, journal_rows
+from nightdesk.simulator.venue.log import AccountSummary
 from tests.e2e.harness import System
 from tests.support import wait_until
 
+__all__ = ["agree", "differences", "exchange_orders", "exchange_summary", "journal_rows"]
+
 ACCOUNT = "SIM-1"
-NANOS = 1_000_000_000
 
 
 def exchange_summary(state_dir: Path) -> AccountSummary:
     """What the exchange's log says of the account."""
-    return read_summary(state_dir / "exchange.log")[ACCOUNT]
+    return exchange_accounts(state_dir)[ACCOUNT]
 
 
 def exchange_orders(state_dir: Path) -> Counter[str]:
     """Each ``user_tag`` that the exchange ever received, with how often."""
-    path = state_dir / "exchange.log"
-    accounts = read_summary(path) if path.exists() else {}
+    accounts = exchange_accounts(state_dir)
     return accounts[ACCOUNT].user_tags if ACCOUNT in accounts else Counter()
-
-
-def journal_rows(state_dir: Path, query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{state_dir / 'journal.db'}?mode=ro", uri=True) as connection:
-        return connection.execute(query).fetchall()
-
-
-def journal_fills(state_dir: Path) -> Counter[tuple[str, str, int, float]]:
-    rows = journal_rows(state_dir, "SELECT venue_order_id, fill_id, quantity, price_nanos FROM fills")
-    return Counter((order, fill, quantity, price_nanos / NANOS) for order, fill, quantity, price_nanos in rows)
 
 
 def agree(system: System) -> None:
@@ -56,7 +45,7 @@ def differences(system: System) -> list[str]:
     known = {row[0] for row in journal_rows(system.state_dir, "SELECT client_order_id FROM orders")}
     found += [f"at the exchange without an intent: {tag}" for tag in exchange.user_tags if tag not in known]
     theirs = Counter((fill.basket_id, fill.fill_id, fill.quantity, fill.price) for fill in exchange.fills)
-    ours = journal_fills(system.state_dir)
+    ours = journal_fill_counts(system.state_dir)
     if theirs != ours:
         found.append(f"fills only at the exchange: {theirs - ours}; only in the journal: {ours - theirs}")
     positions = {one["symbol"]: one["quantity"] for one in system.status()["positions"] if one["quantity"]}

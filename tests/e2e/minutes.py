@@ -1,18 +1,22 @@
-"""A strategy that has one timer and remembers when it was called."""
+"""A strategy that has one timer and says when it was called."""
 
-from nightdesk import Strategy, TradeTick
-
-KEPT_MAX = 2_000
+from nightdesk import QuoteTick, Strategy, TradeTick
 
 
 class Minutes(Strategy):
-    """Says at its end at what market times the timer of a minute came, and when the first trade did (seconds)."""
+    """Logs at what market time the timer of a minute came, and what its time had been before (nanoseconds).
+
+    Whatever keeps its process waiting shows as a jump between the two: a minute that was jumped over is not lost.
+    """
 
     def on_start(self) -> None:
-        self.minutes: list[float] = []
         self.first_trade = 0.0
+        self.before_ns = self.now_ns
         self.set_timer("minute", 60.0, repeat=True)
-        self.log.info("minutes_begun", market_s=self.now_ns / 1e9)
+        self.log.info("minutes_begun", market_ns=self.now_ns)
+
+    def on_tick(self, tick: TradeTick | QuoteTick) -> None:
+        self.before_ns = self.now_ns
 
     def on_trade(self, trade: TradeTick) -> None:
         if not self.first_trade:
@@ -20,8 +24,5 @@ class Minutes(Strategy):
             self.log.info("minutes_first_trade", market_s=self.first_trade)
 
     def on_timer(self, name: str) -> None:
-        if len(self.minutes) < KEPT_MAX:
-            self.minutes.append(self.now_ns / 1e9)
-
-    def on_stop(self) -> None:
-        self.log.info("minutes_seen", market_s=self.minutes, first_trade=self.first_trade)
+        self.log.info("minute_came", market_ns=self.now_ns, before_ns=self.before_ns)
+        self.before_ns = self.now_ns

@@ -68,7 +68,10 @@ def test_live_configuration_as_shipped_says_what_to_fill_in() -> None:
 
 
 def test_wrong_password_ends_the_system_with_code_three() -> None:
-    """The gateway refuses the credentials: a few tries, no restart storm, exit code 3, the password in no output."""
+    """Three tries of all plants together, at any time of the week, exit code 3, the password in no output.
+
+    The next start by hand says that it tries again; a good login forgets what was refused.
+    """
     wrong = secrets.token_hex(12)
     with short_folder() as folder:
         exchange: dict[str, Any] = yaml.safe_load((ROOT / "config" / "simulator.yaml").read_text())
@@ -85,17 +88,29 @@ def test_wrong_password_ends_the_system_with_code_three() -> None:
             listening = simulator.wait_for("exchange_listening")[0]
             live: dict[str, Any] = yaml.safe_load((ROOT / "config" / "live.yaml").read_text())
             live |= {"armed": True, "state_dir": str(folder / "s"), "runtime_dir": str(folder / "r")}
-            live["gateway"]["ca_file"] = listening["ca_file"]
+            live["gateway"] |= {"ca_file": listening["ca_file"], "maintenance": None}
+            live["market_time"] = {"calendars": {"ES": "always"}}
             environment = {
                 "RITHMIC_GATEWAY": listening["url"],
                 "RITHMIC_SYSTEM": exchange["exchange"]["system_name"],
                 "RITHMIC_USER": "nightdesk",
                 "RITHMIC_PASSWORD": wrong,
             }
-            with running(write_configuration(folder, live, "live.yaml"), env=environment) as system:
-                assert system.process.wait(60) == 3
-                assert system.events("login_refused")
-                assert wrong not in "".join(system.raw)
-                assert system.processes() == []
+            configuration = write_configuration(folder, live, "live.yaml")
+            refusals = folder / "s" / "login_refusals.json"
+            for refused in (3, 6):
+                with running(configuration, env=environment) as system:
+                    assert system.process.wait(120) == 3, system.tail()
+                    assert len(system.events("login_refused")) == 3
+                    assert len(simulator.wait_for("exchange_login_refused", count=refused)) == refused
+                    assert len(system.events("login_refusals_forgotten")) == (refused > 3)
+                    assert refusals.exists()
+                    assert wrong not in "".join(system.raw)
+                    assert system.processes() == []
+            environment["RITHMIC_PASSWORD"] = "nightdesk"
+            with running(configuration, env=environment) as system:
+                system.wait_for("plant_logged_in", 60)
+                assert not refusals.exists()
+                assert system.stop() == 0
         finally:
             simulator.destroy()

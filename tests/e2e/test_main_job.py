@@ -172,7 +172,7 @@ def test_halted_system_ends_with_code_five(tmp_path: Path) -> None:
         configuration = write_configuration(folder, sim_configuration(folder))
         with running(configuration) as system:
             system.wait_for("reconciled")
-            assert system.control("halt")["ok"]
+            assert system.control("halt", reason="test")["ok"]
             system.wait_status(lambda status: status["trading_state"] == "HALTED")
             assert system.stop() == 5
             assert system.processes() == []

@@ -28,7 +28,7 @@ class Holder(Strategy):
         self.sent = False
 
     def on_trade(self, trade):
-        if trade.symbol != self.front():
+        if trade.symbol != self.front() and not self.position(trade.symbol).quantity:
             self.log.error("stranger", symbol=trade.symbol)
 
     def on_roll(self, roll):

@@ -144,6 +144,28 @@ def test_a_parked_strategys_entries_are_canceled_and_it_trades_on_when_revived()
             assert system.stop() == 0
 
 
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["crashes", "hangs"])
+def test_a_strategy_that_crashes_or_hangs_has_its_last_will_where_that_is_configured(fault: signal.Signals) -> None:
+    """Its entry goes when its process is gone, its stop stays, and the next process begins anew; an ordinary stop
+    of the system cancels nothing."""
+    with short_folder() as folder:
+        supervision = {"intensity": 5, "period_s": 60.0, "watchdog_s": 2.0}
+        content = crasher_configuration(folder, last_will_on="crash", supervision=supervision)
+        with running(write_configuration(folder, content)) as system:
+            has_all_orders(system)
+            entry = system.events("order_accepted", strategy_id=NAME)[-1]["client_order_id"]
+            os.kill(system.child_pids()[CHILD_ID], fault)
+            system.wait_for("strategy_gone", strategy_id=NAME)
+            system.wait_for("order_canceled", client_order_id=entry)
+            system.wait_for("order_accepted", strategy_id=NAME, count=4)
+            wait_until(lambda: working_at_exchange(system.state_dir) == 2, 20)
+            assert position_at_exchange(system.state_dir) == 1
+            agree(system)
+            assert system.stop() == 0
+            assert len(system.events("strategy_gone")) == 1
+            assert working_at_exchange(system.state_dir) == 2
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_last_will_is_carried_out_once_though_the_order_plant_is_killed(when: str) -> None:
     """Killed just before the strategy is parked, or as soon as it is: one closing order, flat, one line."""

@@ -338,9 +338,11 @@ class Floor:
 
     def advance(self, now_ns: int, events: list[VenueEvent]) -> None:
         """Everything that time brings, and held orders of markets that moved outside of a command (a replay)."""
-        for symbol, market in self.markets.items():
-            if market.is_moved and (self.holds.watches(symbol) or self.trails.watches(symbol)):
-                self._touched[symbol] = market
+        # Each row of a tape comes here: what nobody has used yet costs nothing.
+        if self.holds.orders or self.trails.stops:
+            for symbol, market in self.markets.items():
+                if market.is_moved and (self.holds.watches(symbol) or self.trails.watches(symbol)):
+                    self._touched[symbol] = market
         next_ns = self.timers.next_ns
         if not self._touched and (next_ns is None or next_ns > now_ns):
             return

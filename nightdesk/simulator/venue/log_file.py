@@ -25,6 +25,7 @@ from nightdesk.simulator.model import (
     OrdersLinked,
     OrderState,
     Product,
+    Quoted,
     Traded,
     VenueEvent,
 )
@@ -66,7 +67,16 @@ class ExchangeLog:
         """
         lines: list[bytes] = []
         for event in events:
-            if isinstance(event, OrderHappened):
+            # Nearly all of them are trades and quotes.
+            if isinstance(event, Traded):
+                self._last_prices[event.symbol] = event
+                written_ns = self._written_ns.get(event.symbol)
+                # A replay that starts again goes back in time: any distance counts, not only forward.
+                if written_ns is None or abs(event.ts_ns - written_ns) >= LAST_PRICE_INTERVAL_NS:
+                    lines.append(self._price_record(event))
+            elif isinstance(event, Quoted):
+                continue
+            elif isinstance(event, OrderHappened):
                 lines.append(orjson.dumps(order_record(event)))
             elif isinstance(event, OrdersLinked):
                 lines.append(orjson.dumps({"k": LINK, "b": event.basket_ids, "t": event.ts_ns}))
@@ -74,12 +84,6 @@ class ExchangeLog:
                 lines.append(orjson.dumps({"k": BRACKET, "c": msgspec.to_builtins(event)}))
             elif isinstance(event, DayEvent):
                 lines.append(orjson.dumps(day_record(event)))
-            elif isinstance(event, Traded):
-                self._last_prices[event.symbol] = event
-                written_ns = self._written_ns.get(event.symbol)
-                # A replay that starts again goes back in time: any distance counts, not only forward.
-                if written_ns is None or abs(event.ts_ns - written_ns) >= LAST_PRICE_INTERVAL_NS:
-                    lines.append(self._price_record(event))
         self._write(lines)
 
     def append_session(self, products: Iterable[Product], accounts: Iterable[str]) -> None:

@@ -35,6 +35,16 @@ class FillSummary(msgspec.Struct, frozen=True):
     quantity: int
 
 
+class OrderSummary(msgspec.Struct, frozen=True):
+    """One order as its newest record in the log has it."""
+
+    user_tag: str
+    symbol: str
+    state: str
+    """One of the keys of ``AccountSummary.orders_by_state``."""
+    filled_quantity: int
+
+
 class AccountSummary(msgspec.Struct):
     """What the log says of one account."""
 
@@ -45,6 +55,8 @@ class AccountSummary(msgspec.Struct):
     fills: list[FillSummary]
     positions: Counter[str]
     """Net quantity by symbol; a flat one has 0."""
+    orders: dict[str, OrderSummary] = msgspec.field(default_factory=dict)
+    """Every order by its basket id."""
 
 
 def read_summary(path: Path | str) -> dict[str, AccountSummary]:
@@ -79,6 +91,7 @@ def read_summary(path: Path | str) -> dict[str, AccountSummary]:
                 summary.user_tags[order.user_tag] += 1
             completion = record["p"][7]
             states[basket_id] = Completion(completion).name if completion else record["p"][0]
+            summary.orders[basket_id] = OrderSummary(order.user_tag, order.symbol, states[basket_id], record["p"][5])
             if kind is OrderEventKind.FILLED:
                 fill_id, price, quantity, _ = record["f"]
                 summary.fills.append(

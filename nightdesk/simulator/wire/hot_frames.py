@@ -15,6 +15,7 @@ NS_PER_S = 1_000_000_000
 _VARINT, _DOUBLE, _BYTES = 0, 1, 2
 _CHUNK = 1 << 14
 _TWO_CHUNKS = 1 << 28
+_THREE_CHUNKS = 1 << 42
 _double = Struct("<d").pack
 
 
@@ -28,6 +29,9 @@ def varint(number: int) -> bytes:
         return _LAST[number]
     if 0 < number < _TWO_CHUNKS:
         return _CONTINUED[number & 0x3FFF] + _LAST[number >> 14]
+    if 0 < number < _THREE_CHUNKS:
+        # Most nanoseconds of a second.
+        return _CONTINUED[number & 0x3FFF] + _CONTINUED[number >> 14 & 0x3FFF] + _LAST[number >> 28]
     return _plain(number & 0xFFFF_FFFF_FFFF_FFFF)
 
 

@@ -1,0 +1,54 @@
+"""The account's state of trading: set by operator and rules, journalled, told, and written down with its author."""
+
+import os
+from typing import TYPE_CHECKING
+
+from actors.plants.journal import JournalWriteError
+from actors.plants.state_audit import Author, StateAudit
+from nightdesk.messages import Severity, TradingState
+
+if TYPE_CHECKING:
+    from actors.plants.order_account import Account
+
+
+class TradingStates:
+    """One per account; ``audit`` takes further lines of whoever acts on the limits."""
+
+    def __init__(self, account: "Account") -> None:
+        self._account = account
+        journal = account.journal
+        self.audit = StateAudit(os.path.dirname(journal.path), account.context.clock, self._audit_failed)
+        last = self.audit.last_number()
+        self.audit.catch_up(journal.trading_states(after=0 if last is None else last))
+
+    def set(
+        self,
+        trading_state: TradingState,
+        reason: str,
+        author: Author,
+        rule_state: tuple[TradingState, TradingState] | None = None,
+    ) -> bool:
+        """Change the state; False when the journal could not take it (it holds all the same).
+
+        ``rule_state``: a loss limit sets it, and with what it is to be undone, in one commit. Whoever else sets a state
+        takes it out of the limits' hands.
+        """
+        account = self._account
+        before, account.trading_state = account.trading_state, trading_state
+        account.risk.record.rule_state = rule_state
+        now_ns, number = account.context.clock.now_ns(), 0
+        try:
+            number = account.journal.write_trading_state(trading_state, reason, now_ns, account.risk.rows())
+        except JournalWriteError as error:
+            account.journal_failed(error)
+        fields = {"trading_state": trading_state.value, "before": before.value, "reason": reason}
+        # Without a number the journal does not have it.
+        self.audit.write("trading_state", author, **fields, **({"number": number} if number else {}))
+        account.log.warning("trading_state_changed", **fields)
+        text = f"trading is {trading_state.value} (was {before.value}): {reason}"
+        account.context.alert("trading_state_changed", Severity.WARNING, text, trading_state=trading_state.value)
+        account.tell_permission()
+        return bool(number)
+
+    def _audit_failed(self, text: str) -> None:
+        self._account.log.error("trading_state_audit_failed", reason=text)

@@ -1,0 +1,22 @@
+"""The whole table of faults."""
+
+from nightdesk.chaos.control_faults import CONTROL_FAULTS
+from nightdesk.chaos.exchange_faults import EXCHANGE_FAULTS
+from nightdesk.chaos.network_faults import NETWORK_FAULTS
+from nightdesk.chaos.process_faults import PROCESS_FAULTS
+from nightdesk.chaos.toll import Row
+
+FAULTS: dict[str, Row] = {
+    row.name: row for row in (*PROCESS_FAULTS, *EXCHANGE_FAULTS, *NETWORK_FAULTS, *CONTROL_FAULTS)
+}
+"""Every kind of fault by its name."""
+
+KINDS_A_MINUTE = 6
+"""Kinds of fault that a run must reach, per minute of it, until it is the whole table but those that do not apply."""
+
+KINDS_SHARE_MAX = 0.8
+
+
+def kinds_required(minutes: float) -> int:
+    """The named minimum for a run of this length."""
+    return max(1, min(int(KINDS_A_MINUTE * minutes), int(KINDS_SHARE_MAX * len(FAULTS))))
