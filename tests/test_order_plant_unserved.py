@@ -182,9 +182,8 @@ def test_list_that_lacks_what_it_must_show_proves_nothing(tmp_path: Path) -> Non
     async def scenario(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
         time_s = body.context.market_time.now_ns() // 10**9
         await working(body, peer, epoch, "o1", "b1")
-        body.on_push(352, filled("o1", "b1", "f1", 2, 2, 0, ssboe=time_s))
-        body.on_push(351, complete("o1", "b1", "F", 2, 0, ssboe=time_s))
-        known = image("o1", "b1", "complete", 2, 0, notify_type=5)
+        body.on_push(351, complete("o1", "b1", "C", 0, 2, ssboe=time_s))
+        known = image("o1", "b1", "complete", 0, 2, notify_type=3)
         body.link_down()
         await body.link_up(orders=[known])
         await doubtful(body, body.link.session, peer, epoch, "o2")  # type: ignore[arg-type]
@@ -205,10 +204,9 @@ def test_broker_that_has_lost_its_list_does_not_block_for_ever(tmp_path: Path) -
     async def scenario(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
         time_s = body.context.market_time.now_ns() // 10**9
         await working(body, peer, epoch, "o1", "b1")
-        body.on_push(352, filled("o1", "b1", "f1", 2, 2, 0, ssboe=time_s))
-        body.on_push(351, complete("o1", "b1", "F", 2, 0, ssboe=time_s))
+        body.on_push(351, complete("o1", "b1", "C", 0, 2, ssboe=time_s))
         body.link_down()
-        await body.link_up(orders=[image("o1", "b1", "complete", 2, 0, notify_type=5)])
+        await body.link_up(orders=[image("o1", "b1", "complete", 0, 2, notify_type=3)])
         await doubtful(body, body.link.session, peer, epoch, "o2")  # type: ignore[arg-type]
         empty = await body.link_up()
         assert len(empty.asked(320)) > 10 * FAST.attempts
