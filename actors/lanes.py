@@ -290,12 +290,15 @@ class LaneClient:
         on_message: Callable[[Message], None],
         on_close: Callable[[], None],
         buffer_max: int = BUFFER_MESSAGES_MAX,
+        reconnect_max_s: float = RECONNECT_MAX_S,
     ) -> None:
+        """``reconnect_max_s`` is the longest pause between two attempts."""
         self._path = path
         self._on_open = on_open
         self._on_message = on_message
         self._on_close = on_close
         self._buffer_max = buffer_max
+        self._reconnect_max_s = reconnect_max_s
         self._delay_s = RECONNECT_INITIAL_S
         self._opened_at_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -344,7 +347,7 @@ class LaneClient:
 
     def _retry(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._delay_s, self._connect)
-        self._delay_s = min(self._delay_s * 2, RECONNECT_MAX_S)
+        self._delay_s = min(self._delay_s * 2, self._reconnect_max_s)
 
     def _deliver(self, _peer: Peer, message: Message) -> None:
         self._on_message(message)

@@ -11,7 +11,7 @@ import structlog
 
 from actors.plants.journal_schema import TABLES
 from nightdesk.chaos.books import EXCHANGE_LOG, JOURNAL, exchange_book, journal_book
-from nightdesk.chaos.evidence import Evidence, Span
+from nightdesk.chaos.evidence import Evidence
 from nightdesk.chaos.gather import Wire, holds, search
 from nightdesk.chaos.invariants import (
     Verdict,
@@ -94,8 +94,10 @@ def wire_file(folder: Path) -> None:
         if plant == ORDER_PLANT:
             receive(log, number, encode(312, user_tag=f"t{number}"))
         else:
-            seconds, nanoseconds = divmod(clock.now_ns(), 1_000_000_000)
-            log.sent(OutgoingFrame(encode(150, symbol=ES.symbol, ssboe=seconds, usecs=nanoseconds // 1000)), number)
+            for seconds_ago, is_image in ((2, True), (0, False)):
+                seconds = clock.now_ns() // 1_000_000_000 - seconds_ago
+                tick = encode(150, symbol=ES.symbol, ssboe=seconds, usecs=0, is_snapshot=is_image)
+                log.sent(OutgoingFrame(tick), number)
         clock.advance(1)
         log.closed(number, "the client is gone", 0)
     log.close()
@@ -146,8 +148,9 @@ def test_files_of_a_good_run_pass(files: Path) -> None:
     assert found.received == {"t1": 1, "t3": 1}
     wire = Wire()
     wire.read(files)
-    assert wire.tick_times == {ES.symbol: [START_NS + 3_000_000_000]}
-    assert wire.ticker_sessions == [Span(START_NS + 2_000_000_000, START_NS + 4_000_000_000)]
+    ((place, times),) = wire.tick_times.items()
+    assert (place[0] & 0xFF, place[1]) == (2, ES.symbol)
+    assert times == [START_NS + 1_000_000_000, START_NS + 3_000_000_000]
     assert [(login.connection & 0xFF, login.logged_in_ns - START_NS) for login in found.order_logins] == [
         (1, 0),
         (3, 4_000_000_000),

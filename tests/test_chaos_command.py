@@ -5,6 +5,7 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nightdesk.chaos.world import NotNowError, is_in_service
 from nightdesk.clocks import SystemClock
 from nightdesk.console.render import show
 from nightdesk.settings.load import load_settings
+from tests.e2e.harness import short_folder
 from tests.test_chaos_invariants import good_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,9 +68,15 @@ def test_the_verb_loads_the_exchange_only_when_it_runs() -> None:
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
 
 
-def test_both_configurations_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="folder")
+def _folder() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+def test_both_configurations_are_good(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user would write them; with more strategies than kinds the kinds come again."""
-    job = make_job(tmp_path, 5, 6)
+    job = make_job(folder, 5, 6)
     for name, value in job.environment.items():
         monkeypatch.setenv(name, value)
     write_exchange(job)
@@ -79,7 +87,7 @@ def test_both_configurations_are_good(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [strategy.name for strategy in settings.strategies] == list(job.strategies)
     assert len({strategy.strategy_class for strategy in settings.strategies}) == len(KINDS)
     assert load_settings(job.exchange.config_file, check_strategies=False).settings.exchange is not None
-    for path in tmp_path.glob("*.yaml"):
+    for path in folder.glob("*.yaml"):
         assert job.password not in path.read_text()
     assert system_configuration(job, 4321) == yaml.safe_load(Path(job.system.config_file).read_text())
 

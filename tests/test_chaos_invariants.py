@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nightdesk.chaos.books import ExchangeBook, ExchangeOrder, FillKey, JournalBook, JournalFill, JournalOrder
-from nightdesk.chaos.evidence import Evidence, Kill, OrderLogin, PlantLife, RoundRecord, Span
+from nightdesk.chaos.evidence import Evidence, Kill, OrderLogin, PlantLife, RoundRecord
 from nightdesk.chaos.invariants import losses
 from nightdesk.chaos.invariants_life import judge
 
@@ -68,8 +68,7 @@ def good_run() -> Evidence:
         order_logins=[OrderLogin(1, 100, 190, 180), OrderLogin(2, 200, 290, 280)],
         plant_lives=[PlantLife(1, 1, "10:00", "10:01"), PlantLife(1, 2, "10:02", "10:03")],
         order_plants=2,
-        tick_times={SYMBOL: [time * SECOND for time in (5, 6, 10, 12, 15, 16, 100, 106)]},
-        ticker_sessions=[Span(90 * SECOND, 120 * SECOND)],
+        tick_times={(1, SYMBOL): [time * SECOND for time in (5, 6, 10, 12, 15, 16, 100, 106)]},
         searched=5,
         ends=1,
     )
@@ -230,12 +229,17 @@ def _gap_told_to_another(evidence: Evidence) -> None:
 
 def _tick_in_the_silence(evidence: Evidence) -> None:
     evidence.lines.append(gap("chaos_ticks_missing", 100, 106))
-    evidence.tick_times[SYMBOL].insert(-1, 103 * SECOND)
+    evidence.tick_times[1, SYMBOL].insert(-1, 103 * SECOND)
 
 
-def _nobody_there_in_the_silence(evidence: Evidence) -> None:
+def _two_connections_around_the_silence(evidence: Evidence) -> None:
     evidence.lines.append(gap("chaos_ticks_missing", 100, 106))
-    evidence.ticker_sessions = [Span(90 * SECOND, 101 * SECOND), Span(102 * SECOND, 120 * SECOND)]
+    evidence.tick_times[2, SYMBOL] = [evidence.tick_times[1, SYMBOL].pop()]
+
+
+def _silence_of_another_symbol(evidence: Evidence) -> None:
+    evidence.lines.append(gap("chaos_ticks_missing", 100, 106))
+    evidence.tick_times[1, "NQZ6"] = evidence.tick_times.pop((1, SYMBOL))
 
 
 def _secret(evidence: Evidence) -> None:
@@ -281,7 +285,8 @@ VIOLATIONS: dict[Callable[[Evidence], None], set[str]] = {
     _gap_told_too_short: {"I8"},
     _gap_told_to_another: {"I8"},
     _tick_in_the_silence: {"I8"},
-    _nobody_there_in_the_silence: {"I8"},
+    _two_connections_around_the_silence: {"I8"},
+    _silence_of_another_symbol: {"I8"},
     _secret: {"I9"},
     _process_left: {"I10"},
 }
@@ -321,7 +326,26 @@ def _silent_market(evidence: Evidence) -> None:
     evidence.lines.append(gap("chaos_ticks_missing", 100, 106))
 
 
-ALLOWED = (_frames_on_their_way, _died_with_its_branch, _died_with_the_system, _silent_market)
+def _silent_since_before_the_login(evidence: Evidence) -> None:
+    """The state told at a subscription is of a moment before it: since then nothing has happened."""
+    evidence.lines.append(gap("chaos_ticks_missing", 100, 106))
+    evidence.tick_times[2, SYMBOL] = [100 * SECOND, evidence.tick_times[1, SYMBOL].pop()]
+
+
+def _damaged_time(evidence: Evidence) -> None:
+    """A tick whose time a fault has spoiled makes exchange time jump, and back."""
+    evidence.lines.append(gap("chaos_ticks_missing", 6, 9))
+    evidence.spoiled_times[SYMBOL] = [9 * SECOND]
+
+
+ALLOWED = (
+    _silent_since_before_the_login,
+    _damaged_time,
+    _frames_on_their_way,
+    _died_with_its_branch,
+    _died_with_the_system,
+    _silent_market,
+)
 
 
 @pytest.mark.parametrize("plant", ALLOWED, ids=lambda plant: plant.__name__.strip("_"))

@@ -70,4 +70,4 @@ def test_heavier_faults_come_sooner() -> None:
 
 def test_the_minimum_of_kinds_grows_with_the_run_up_to_most_of_the_table() -> None:
     """A named minimum for every length."""
-    assert [kinds_required(minutes) for minutes in (0.01, 1, 2, 60)] == [1, 6, 12, int(0.8 * len(FAULTS))]
+    assert [kinds_required(minutes) for minutes in (0.01, 1, 2, 60)] == [1, 4, 8, int(0.8 * len(FAULTS))]

@@ -217,6 +217,26 @@ def test_verb_sends_its_request(
     assert [request["arguments"] for request in system.requests] == [sent] * 2
 
 
+def test_limits_are_a_table_with_what_is_reached(system: FakeSystem, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names as in the configuration, so that they can be found there."""
+    assert call(system, "risk") == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head == "trading REDUCING   reached account RISK_DAILY_LOSS"
+    rows = [line.split() for line in lines]
+    assert ["account", "daily_loss_limit", "500", "505", "101", "reached"] in rows
+    assert ["account", "price_collar", "40", "ticks", "per", "order"] in rows
+
+
+@pytest.mark.parametrize("verb", ["reduce", "halt", "resume-trading", "risk-reset"])
+def test_verbs_that_change_the_state_of_trading_want_a_reason(
+    system: FakeSystem, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """One line, and nothing was asked of the system."""
+    assert call(system, verb, *(["account"] if verb == "risk-reset" else [])) == 2
+    assert "--reason" in capsys.readouterr().err
+    assert system.requests == []
+
+
 def test_every_verb_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     """An operator at three in the morning needs a line to copy."""
     for verb in [*VERBS, "check", "simulator"]:

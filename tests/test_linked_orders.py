@@ -217,3 +217,14 @@ def test_an_exit_that_grew_with_its_entry_is_no_overfill() -> None:
     more = {"fill_id": FillId("g"), "fill_price": 5001.0, "fill_quantity": 2, "total_filled": 5, "total_unfilled": 0}
     (change,) = table.apply(grown, update(K.FILLED, 2, **more))
     assert change.is_overfill
+
+
+def test_an_order_that_is_complete_was_for_what_it_filled() -> None:
+    """The report of its last change is missing: what its completion says holds, so that its row makes sense."""
+    shrunk = replace(make_order("x-t1", 3, Side.SELL), parent_id=ClientOrderId("x"))
+    table = table_of(shrunk)
+    table.step(shrunk, Step.SEND)
+    filled = {"fill_id": FillId("f"), "fill_price": 5001.0, "fill_quantity": 1, "total_filled": 1, "total_unfilled": 0}
+    table.apply(shrunk, update(K.FILLED, 1, **filled))
+    table.apply(shrunk, update(K.COMPLETE_FILLED, 2, total_filled=1, total_unfilled=0))
+    assert (shrunk.status, shrunk.quantity, shrunk.exposure) == (OrderStatus.FILLED, 1, 0)

@@ -1,5 +1,6 @@
 """What the gateway refuses to one plant counts for all of them: brokers lock users who are refused again and again."""
 
+import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -157,6 +158,19 @@ def test_damaged_file_lets_nobody_log_in(tmp_path: Path) -> None:
         desk.refusals.path.write_bytes(content)
         with pytest.raises(CredentialsError, match="cannot be read"):
             desk.gate().before_login()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_process_without_descriptors_ends_alone(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it cannot open is no refusal, and no reason to end the system; its successor can open it."""
+    desk = Desk(tmp_path, TRADING)
+
+    def fail(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        desk.gate().before_login()
 
 
 def test_start_by_hand_forgets_and_says_so(tmp_path: Path) -> None:

@@ -199,6 +199,10 @@ def test_flatten_for_a_crash_is_not_broken_off_by_the_return(tmp_path: Path) -> 
         again, welcome = body.hello()
         body.say(again, submit("early", welcome.fencing_epoch))
         assert again.of(OrderDenied)[-1].code is Denial.ORDER_OPERATION_IN_FLIGHT
+        # Also between two attempts, while no pair of strategy and symbol is being closed.
+        body.gate.flattening.clear()
+        body.say(again, submit("between", welcome.fencing_epoch))
+        assert again.of(OrderDenied)[-1].client_order_id == "between"
         obeys(body, session)
         body.on_push(351, complete("entry", "b2", "C", 0, 2))
         body.on_push(351, complete("stop", "b3", "C", 0, 2, transaction_type=2))

@@ -221,7 +221,7 @@ async def asked_once(folder: Path, lines: list[Any]) -> list[Message]:
         [],
         [position_line("ESH4", 2)],
         [account_line(net_quantity=2, open_position_quantity=2)],
-        [position_line("ESH4", 2), account_line(net_quantity=3, open_position_quantity=3)],
+        [position_line("ESH4", 2), account_line(net_quantity=3)],
         [position_line("ESH4", 2), account_line(net_quantity=2, open_position_quantity=4)],
     ],
     ids=["empty", "without the account", "without the position", "another sum", "a spread is missing"],

@@ -132,6 +132,11 @@ def test_each_frame_in_its_order_tells_the_strategy_of_its_exits(tmp_path: Path)
             ("e1-s1", 1),
         ]
         assert [each.client_order_id for each in peer.of(OrderFilled)] == ["e1", "e1", "e1-t1", "e1-t1"]
+        # Executions of an exit are asked for from the time on from which its entry's are.
+        entry, target = (body.account.find(ClientOrderId(each)) for each in ("e1", "e1-t1"))
+        assert entry is not None
+        assert target is not None
+        assert target.broker_ts_ns == entry.broker_ts_ns < SECOND * 10**9
 
     play(tmp_path, OPEN, scene)
 

@@ -125,6 +125,30 @@ def test_kill_between_the_breach_and_its_consequences_leaves_them_to_the_next_pr
         play(tmp_path, scene, limits("reducing"))
 
 
+def test_later_rule_may_tighten_what_an_earlier_one_has_set(tmp_path: Path) -> None:
+    """Reducing for the day's loss; then the configuration says halt, and the drawdown is reached, too."""
+
+    async def loses(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await bought(body, peer, epoch)
+        trade(body, LOST)
+        assert body.account.trading_state is TradingState.REDUCING
+
+    async def more(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        trade(body, LOST)
+        assert body.account.trading_state is TradingState.REDUCING
+        trade(body, LOST - 10.0)
+        assert body.account.trading_state is TradingState.HALTED
+        time_of(body).set(at(NEXT_DAY))
+        trade(body, LOST - 10.0)
+        assert body.account.trading_state is TradingState.HALTED
+        body.receive(CONTROL, ResetRisk(request_id="r", reply_to=CONTROL, owner=StrategyId(""), reason="go on"))
+        body.limits.look()
+        assert body.account.trading_state is TradingState.ACTIVE
+
+    play(tmp_path, loses, limits("reducing"))
+    play(tmp_path, more, limits("halt", trailing_drawdown_limit=1900))
+
+
 def test_fill_that_reaches_the_limit_has_its_consequences_at_once(tmp_path: Path) -> None:
     """Not with the next look: the strategy may be about to send."""
 
@@ -237,6 +261,22 @@ def test_flatten_closes_until_nothing_is_left(tmp_path: Path) -> None:
             await turns()
         assert len(session.of(312)) == 1 + 1 + 1 + 1
         assert body.account.trading_state is TradingState.REDUCING
+
+    play(tmp_path, scene, limits("flatten"))
+
+
+def test_closing_order_that_rests_is_waited_for(tmp_path: Path) -> None:
+    """Whoever watches closing orders replaces it in its time: nobody is called, nothing is begun beside it."""
+
+    async def scene(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await bought(body, peer, epoch)
+        Exchange(body, session)
+        trade(body, LOST)
+        await wait_until_async(lambda: len(session.of(312)) == 2)
+        for _ in range(5):
+            trade(body, LOST)
+            await turns()
+        assert (len(session.of(312)), alerts(body, "flatten_incomplete")) == (2, [])
 
     play(tmp_path, scene, limits("flatten"))
 

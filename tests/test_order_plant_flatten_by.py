@@ -52,19 +52,24 @@ def test_position_is_closed_in_the_minute_before_and_nothing_is_opened_until_the
     play(tmp_path, scene, LIMITS, BEFORE)
 
 
-@pytest.mark.parametrize("level", ["instrument", "strategy"])
-def test_each_level_has_its_own_time(tmp_path: Path, level: str) -> None:
-    """The other strategy, or another product, goes on."""
-    limits = risk(instruments={"ESM4": {"flatten_by": "15:10"}}) if level == "instrument" else risk()
+@pytest.mark.parametrize(
+    ("instrument", "own", "one", "two"),
+    [("ES", {}, True, True), ("ESM4", {}, False, False), ("", {"flatten_by": "15:10"}, True, False)],
+)
+def test_each_level_has_its_own_time(
+    tmp_path: Path, instrument: str, own: dict[str, Any], one: bool, two: bool
+) -> None:
+    """A product's holds for all strategies, another month's for none here, a strategy's for that one."""
 
     async def scene(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
         other, welcome = body.hello("two")
         time_of(body).set(at(LATE))
-        denial = None if level == "instrument" else Denial.SESSION_NO_TRADE
-        assert await code(body, peer, epoch, "one") is denial
-        assert await code(body, other, welcome.fencing_epoch, "two", strategy_id=StrategyId("two")) is None
+        late = {True: Denial.SESSION_NO_TRADE, False: None}
+        assert await code(body, peer, epoch, "one") is late[one]
+        assert await code(body, other, welcome.fencing_epoch, "two", strategy_id=StrategyId("two")) is late[two]
 
-    play(tmp_path, scene, limits, BEFORE, risk={"flatten_by": "15:10"} if level == "strategy" else {})
+    limits = risk(instruments={instrument: {"flatten_by": "15:10"}} if instrument else {})
+    play(tmp_path, scene, limits, BEFORE, risk=own)
 
 
 def test_plant_that_was_dead_at_the_time_closes_when_it_is_back(tmp_path: Path) -> None:

@@ -99,16 +99,16 @@ def test_cancel_of_a_closing_order_that_is_refused_is_not_hammered(tmp_path: Pat
             take(template_id, fields)
             if template_id == 316:
                 tag = exits(session)[0]["user_tag"]
+                session.lists[320] = [image(tag, fields["basket_id"])]
                 message = answer(317, user_msg=[tag], basket_id=fields["basket_id"], rp_code=["6", "no"])
                 asyncio.get_running_loop().call_soon(body.on_push, 317, message)
 
         session.on_send = refuse
-        counts = []
-        for seconds in (10.1, 4.8, 0.3, 9.0, 1.1):
+        for seconds, times in ((10.1, 1), (4.8, 1), (0.3, 2), (9.0, 2), (1.1, 3)):
             pass_time(body, seconds)
+            await wait_until_async(lambda times=times: len(canceled(session)) == times)  # type: ignore[misc]
             await asyncio.sleep(0.15)
-            counts.append(len(canceled(session)))
-        assert counts == [1, 1, 2, 2, 3]
+            assert len(canceled(session)) == times
         assert len(exits(session)) == 1
 
     play(tmp_path, OPEN, scene)

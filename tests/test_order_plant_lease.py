@@ -111,7 +111,10 @@ def test_order_plant_without_its_lease_ends_though_nothing_happens(tmp_path: Pat
     async def begin() -> None:
         body = await started(configuration(tmp_path))
         await body.link_up()
+        body.lease.look()
         (tmp_path / "state" / "journal.db.lock").unlink()
+        with pytest.raises(LeaseLostError):
+            body.lease.look()
         await wait_until_async(lambda: body.context.crashed is not None)  # type: ignore[attr-defined]
         assert isinstance(body.context.crashed, LeaseLostError)  # type: ignore[attr-defined]
         assert [alert.event for alert in body.context.alerts] == ["lease_lost"]  # type: ignore[attr-defined]

@@ -244,7 +244,9 @@ def test_connection_epochs_only_grow_over_restarts(tmp_path: Path) -> None:
         body.say(peer, submit(f"o{len(epochs)}", epoch))
         assert body.account.find(ClientOrderId(f"o{len(epochs)}")).connection_epoch == epochs[-1]  # type: ignore[union-attr]
         body.link_down()
-        await body.link_up(orders=[image(f"o{len(epochs)}", f"b{len(epochs)}")])
+        # Nothing stays open that could tell of it.
+        await body.link_up(orders=[image(f"o{len(epochs)}", f"b{len(epochs)}", "complete", 0, 2, notify_type=3)])
+        assert body.account.table.open_count() == 0
         epochs.append(body.account.connection_epoch)
 
     play(tmp_path, scenario)

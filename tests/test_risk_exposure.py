@@ -51,6 +51,23 @@ def test_what_may_still_fill_of_an_order_that_is_over_counts() -> None:
     assert exposures(orders=[late]).own(ONE, ES) == Exposure(0, 2, 0)
 
 
+def test_of_linked_orders_the_largest_counts() -> None:
+    """The server lets one of them fill; what was reported of each has happened."""
+    legs = [
+        working(client_order_id=f"w{number}", linked_id=f"w{1 - number}", symbol=ES, side=Side.SELL, quantity=quantity)
+        for number, quantity in enumerate((3, 5))
+    ]
+    assert exposures(orders=legs).own(ONE, ES) == Exposure(0, 0, 5)
+    legs[0].reported_filled = 1
+    assert exposures(orders=legs).own(ONE, ES) == Exposure(0, 0, 6)
+
+
+def test_what_a_roll_will_open_counts_for_its_strategy() -> None:
+    """Before there is an order for it."""
+    picture = Exposures([(ONE, ES, 2)], [], [(ONE, MES, -3)])
+    assert (picture.own(ONE, MES), picture.bounds(), picture.bounds(TWO)) == (Exposure(sell=3), {ES: 2, MES: 3}, {})
+
+
 def test_an_order_in_doubt_counts_until_it_is_settled() -> None:
     """It may be at work."""
     assert exposures(orders=[working(status=OrderStatus.UNKNOWN, quantity=2)]).own(ONE, ES).bound == 2

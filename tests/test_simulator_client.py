@@ -75,7 +75,8 @@ def test_unmodified_client_trades_on_all_four_plants(tmp_path: Path) -> None:
         assert (seen["modified"], seen["canceled"]) == (True, True)
         assert seen["fill"] == ["a-fills", True]
         assert (seen["position"], seen["flat"]) == ([2], [])
-        assert seen["balance"] == "99996.00"
+        # What is held is worth what the market pays for it just then.
+        assert float(seen["balance"]) - float(seen["open_pnl"]) == 99_996.0
         # Answers without data come back from the library as an empty list.
         assert (seen["cancel_all"], seen["exit"]) == (0, 0)
         assert (seen["front"], seen["tick_size"]) == ("ESH4", 0.25)

@@ -102,10 +102,9 @@ class BreachKeeper:
         """Take back what rules have set whose limits are not reached any more, unless somebody else has set it anew."""
         account, record = self._account, self._account.risk.record
         if record.are_over(ACCOUNT) and record.rule_state is not None:
-            was_set, before = record.rule_state
-            record.rule_state = None
-            if account.trading_state is was_set:
-                account.states.set(before, "no loss limit of the account is reached any more", Author("risk"))
+            # Whoever else sets a state takes it out of the record.
+            _, before = record.rule_state
+            account.states.set(before, "no loss limit of the account is reached any more", Author("risk"))
         for strategy_id, reason in list(record.pauses.items()):
             if not record.are_over(strategy_id):
                 continue

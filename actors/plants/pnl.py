@@ -32,6 +32,8 @@ ORDER_PLANT: Final = ChildId("plants/order")
 POSITION_UPDATES: Final = 400
 POSITION_SNAPSHOT: Final = 402
 SNAPSHOT_INTERVAL_S: Final = 60.0
+LANE_RECONNECT_MAX_S: Final = 0.1
+"""An order plant that comes back waits for our word on positions before orders pass."""
 
 
 class PnlPlantBody(PlantBody):
@@ -58,6 +60,7 @@ class PnlPlantBody(PlantBody):
             on_open=self._on_open,
             on_message=self._take,
             on_close=lambda: None,
+            reconnect_max_s=LANE_RECONNECT_MAX_S,
         )
 
     async def start(self) -> None:

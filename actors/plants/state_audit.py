@@ -96,3 +96,13 @@ class StateAudit:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if not size:
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """A new file's name is as much as its content."""
+        folder = os.open(os.path.dirname(self.path), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -101,10 +101,11 @@ class Evidence:
     """Moments at which two processes of the order plant lived."""
     order_plants: int = 0
     """Processes of the order plant that were looked at for this."""
-    tick_times: dict[str, list[int]] = field(default_factory=dict)
-    """By symbol: the exchange times of all ticks that it has sent, ascending."""
-    ticker_sessions: list[Span] = field(default_factory=list)
-    """When ticker plants were logged in, by the exchange's wire log."""
+    tick_times: dict[tuple[int, str], list[int]] = field(default_factory=dict)
+    """By connection and symbol: the exchange times of what was sent on it, states at subscriptions included; ascending.
+    """
+    spoiled_times: dict[str, list[int]] = field(default_factory=dict)
+    """By symbol: exchange times in frames that a fault has damaged, ascending."""
     leaks: list[str] = field(default_factory=list)
     """Files with a canary in them."""
     searched: int = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nightdesk.chaos.books import Place, exchange_book, journal_book
-from nightdesk.chaos.evidence import GENERATION, Evidence, Line, OrderLogin, RoundRecord, Span
+from nightdesk.chaos.evidence import GENERATION, Evidence, Line, OrderLogin, RoundRecord
 from nightdesk.chaos.job import ACCOUNT
 from nightdesk.chaos.proxy import LinkTimes
 from nightdesk.chaos.world import Status, World
@@ -17,7 +17,8 @@ NEW_ORDER_REQUESTS = frozenset({312, 328, 330})
 """New order, one-cancels-other, bracket: each leg has a tag."""
 
 MODIFY_REQUEST, CANCEL_REQUEST = 314, 316
-ORDER_PLANT_TYPE, TICKER_PLANT_TYPE = 2, 1
+ORDER_PLANT_TYPE = 2
+TRADE = 150
 NS_PER_S, NS_PER_US = 1_000_000_000, 1000
 ENDPOINT_FILE = "exchange.json"
 """The exchange's own file for its clients holds the password on purpose, with mode 0600."""
@@ -32,26 +33,21 @@ class Wire:
     def __init__(self) -> None:
         self.tags: Counter[str] = Counter()
         self.requests: Counter[int] = Counter()
-        self.tick_times: dict[str, list[int]] = {}
-        self.ticker_sessions: list[Span] = []
+        self.tick_times: dict[tuple[int, str], list[int]] = {}
+        self.spoiled_times: dict[str, list[int]] = {}
         self._ports: dict[int, tuple[int, int]] = {}
-        self._tickers: dict[int, int] = {}
         self._asked: dict[int, Any] = {}
         self._logins: dict[int, int] = {}
         self._last_received_ns: dict[int, int] = {}
 
     def read(self, state_dir: Path) -> None:
         """All records. Connections are numbered anew at each start of the exchange."""
-        start = newest_ns = 0
+        start = 0
         for record in read_records(state_dir):
             if record.kind is Kind.STARTED:
                 start += 1
-                # What an exchange that was killed has not written: its connections ended with it, at the latest now.
-                self._end_tickers(self._tickers, record.ts_ns)
             self._take(record, start << 32)
-            newest_ns = record.ts_ns
-        self._end_tickers(self._tickers, newest_ns)
-        for times in self.tick_times.values():
+        for times in (*self.tick_times.values(), *self.spoiled_times.values()):
             times.sort()
 
     def order_logins(self, links: Iterable[LinkTimes]) -> list[OrderLogin]:
@@ -76,14 +72,25 @@ class Wire:
                 self._ports[base + record.connections[0]] = (port, record.ts_ns)
             case Kind.RECEIVED:
                 self._received(record, base + record.connections[0])
-            case Kind.CLOSED:
-                self._end_tickers([base + record.connections[0]], record.ts_ns)
             case Kind.SENT if record.template_id == LOGIN_ANSWER:
                 self._answered(record, base + record.connections[0])
-            case Kind.SENT if record.template_id in TICKS:
-                message = record.message
-                time_ns = message.ssboe * NS_PER_S + message.usecs * NS_PER_US
-                self.tick_times.setdefault(message.symbol, []).append(time_ns)
+            case Kind.SENT | Kind.SPOILED if record.template_id in TICKS:
+                self._ticked(record, base)
+
+    def _ticked(self, record: Record, base: int) -> None:
+        message = record.message
+        if message is None:
+            return
+        time_ns = message.ssboe * NS_PER_S + message.usecs * NS_PER_US
+        if record.kind is Kind.SENT:
+            for connection in record.connections:
+                self.tick_times.setdefault((base + connection, message.symbol), []).append(time_ns)
+            return
+        self.spoiled_times.setdefault(message.symbol, []).append(time_ns)
+        if record.template_id == TRADE:
+            # Prints have a time of their own, and that is what counts.
+            times = self.spoiled_times[message.symbol]
+            times.append(message.source_ssboe * NS_PER_S + (message.source_nsecs or message.source_usecs * NS_PER_US))
 
     def _received(self, record: Record, number: int) -> None:
         template_id = record.template_id or 0
@@ -101,14 +108,6 @@ class Wire:
             return
         if asked.infra_type == ORDER_PLANT_TYPE:
             self._logins.setdefault(number, record.ts_ns)
-        elif asked.infra_type == TICKER_PLANT_TYPE:
-            self._tickers.setdefault(number, record.ts_ns)
-
-    def _end_tickers(self, numbers: Iterable[int], now_ns: int) -> None:
-        for number in list(numbers):
-            begun_ns = self._tickers.pop(number, None)
-            if begun_ns is not None:
-                self.ticker_sessions.append(Span(begun_ns, now_ns))
 
 
 def gather(world: World, rounds: list[RoundRecord], status: Status | None, wire: Wire) -> Evidence:
@@ -129,7 +128,7 @@ def gather(world: World, rounds: list[RoundRecord], status: Status | None, wire:
     evidence.order_logins = wire.order_logins(world.proxy.times)
     evidence.plant_lives, evidence.alive_together = recorder.lives(), recorder.alive_together
     evidence.order_plants = recorder.order_plants
-    evidence.tick_times, evidence.ticker_sessions = wire.tick_times, wire.ticker_sessions
+    evidence.tick_times, evidence.spoiled_times = wire.tick_times, wire.spoiled_times
     evidence.leaks, evidence.searched = [*world.leaks, *leaks], searched
     evidence.left, evidence.ends = world.left, world.ends
     return evidence

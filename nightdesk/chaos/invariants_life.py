@@ -1,6 +1,6 @@
 """The invariants I5 to I10, which are about processes, connections, ticks and secrets. Pure."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -22,6 +22,8 @@ ROOT = "root"
 
 TOLERANCE_NS = 5_000_000
 """Two processes may round an exchange's time differently."""
+
+NEVER_NS = 1 << 63
 
 
 def each_death_is_logged(evidence: Evidence) -> Verdict:
@@ -172,10 +174,24 @@ def _covers(gap: Span, span: Span) -> bool:
 
 
 def _was_silent(evidence: Evidence, symbol: str, span: Span) -> bool:
-    """Whether a ticker plant was there all the time, and the exchange has sent nothing of that time."""
-    times = evidence.tick_times.get(symbol, [])
-    sent = bisect_left(times, span.to_ns - TOLERANCE_NS) - bisect_right(times, span.from_ns + TOLERANCE_NS)
-    return sent <= 0 and any(_covers(session, span) for session in evidence.ticker_sessions)
+    """Whether the exchange has sent, on one connection, what is at both ends of this time and nothing between them.
+
+    A damaged frame may tell any time: what begins or ends with one is no silence.
+    """
+    spoiled = evidence.spoiled_times.get(symbol, [])
+    if any(_next(spoiled, end_ns - TOLERANCE_NS) <= end_ns + TOLERANCE_NS for end_ns in span):
+        return True
+    for (_, name), times in evidence.tick_times.items():
+        begun = name == symbol and times[0] <= span.from_ns + TOLERANCE_NS
+        if begun and span.to_ns - TOLERANCE_NS <= _next(times, span.from_ns + TOLERANCE_NS + 1) < NEVER_NS:
+            return True
+    return False
+
+
+def _next(times: list[int], from_ns: int) -> int:
+    """The first of these times from a moment on."""
+    index = bisect_left(times, from_ns)
+    return times[index] if index < len(times) else NEVER_NS
 
 
 def no_secret_is_written(evidence: Evidence) -> Verdict:

@@ -11,7 +11,7 @@ FAULTS: dict[str, Row] = {
 }
 """Every kind of fault by its name."""
 
-KINDS_A_MINUTE = 6
+KINDS_A_MINUTE = 4
 """Kinds of fault that a run must reach, per minute of it, until it is the whole table but those that do not apply."""
 
 KINDS_SHARE_MAX = 0.8

@@ -33,7 +33,7 @@ SYSTEM_END_S = 30.0
 RUN = "run"
 PLANTS = 4
 ACTIVE, HALTED = "ACTIVE", "HALTED"
-ENDPOINT_EVENT = "exchange_listening"
+ENDPOINT_EVENT = "simulator_listening"
 RECEIVED = b'"k":"RECEIVED"'
 
 Status = dict[str, Any]

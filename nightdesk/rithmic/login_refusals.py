@@ -4,6 +4,7 @@ Whoever reads it to decide, or writes, holds the login lock: one login is made, 
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,6 +20,8 @@ REFUSALS_FILE: Final = "login_refusals.json"
 
 MODE: Final = 0o600
 REASON_CHARACTERS_MAX: Final = 300
+OUT_OF_MEANS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""No descriptor, no memory: this says nothing about the file."""
 
 
 class Refusals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,13 +46,16 @@ class LoginRefusals:
     def read(self) -> Refusals:
         """What it holds; nothing where there is none. A file that nobody can read may hide refusals.
 
-        Raises ``CredentialsError``, which ends the system: the next start by hand makes the file anew.
+        Raises ``CredentialsError``, which ends the system: the next start by hand makes the file anew. Raises
+        ``OSError`` where this process lacks the means to look, which ends it alone: the next one has them.
         """
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=Refusals)
         except FileNotFoundError:
             return Refusals()
         except (OSError, msgspec.DecodeError) as error:
+            if isinstance(error, OSError) and error.errno in OUT_OF_MEANS:
+                raise
             raise CredentialsError(
                 f"{self.path} cannot be read ({error}), so nobody knows how often the gateway has refused the login; "
                 "start again when you know that it is not locked"

@@ -123,10 +123,10 @@ class StraceProbe:
         # Of a process that dies it takes leave by itself; one that is asked to let go just then waits for ever. And no
         # signal goes by the object's own methods, which may reap the process before the event loop does.
         if not self._is_reached():
-            _signal(process.pid, signal.SIGTERM)
+            _signal(process, signal.SIGTERM)
         await asyncio.wait({ended}, timeout=LEAVE_S)
         if not ended.done():
-            _signal(process.pid, signal.SIGKILL)
+            _signal(process, signal.SIGKILL)
         await ended
         return Trace(self._calls(), self._is_reached())
 
@@ -138,9 +138,10 @@ class StraceProbe:
         return point is not None and sum(each.name == point.name for each in self._calls()) >= point.number
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 _LINE = re.compile(r"^\d+ +(?P<name>[a-z_0-9]+)\((?P<rest>.*)$")

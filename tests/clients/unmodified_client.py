@@ -45,6 +45,7 @@ async def main(url: str, ca_file: str, tag: str) -> None:
         "accepted": len(accepted), "modified": modified[0].basket_id == accepted[0].basket_id,
         "canceled": canceled[0].basket_id == accepted[0].basket_id, "fill": [fill.user_tag, fill.fill_price > 0],
         "position": [each.net_quantity for each in positions], "balance": summary[0].account_balance, "pnl": len(pnl),
+        "open_pnl": summary[0].open_position_pnl,
         "cancel_all": len(cancel_all), "exit": len(left),
         "front": await client.get_front_month_contract("ES", "CME"),
         "tick_size": (await client.get_reference_data(**ES)).min_qprice_change,
