@@ -181,14 +181,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{error.format_message()} (python run.py --help)", EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.ENOSPC) or error.filename is not None:
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
             raise
-        # Whoever read our output has gone.
+        # Whoever read our output has gone. Typer makes that code 1, which would say that a journal is unsound.
         render.discard_output()
-        if error.errno == errno.ENOSPC:
-            return _complain("standard output cannot be written (no space left); mend where it goes", EXIT_USAGE)
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        render.discard_output()
+        return _complain("standard output cannot be written (no space left); mend where it goes", EXIT_USAGE)
     return code if isinstance(code, int) else 0
 
 

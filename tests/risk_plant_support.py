@@ -58,10 +58,12 @@ def strategies(**sections: Any) -> list[Strategy]:
     ]
 
 
-async def begun(folder: Path, limits: Risk | None = None, moment: str = OPEN, **sections: Any) -> Plant:
+async def begun(
+    folder: Path, limits: Risk | None = None, moment: str = OPEN, *, mode: str = "sim", **sections: Any
+) -> Plant:
     """A plant that has read its journal, with short times."""
     clock = ManualClock()
-    config = configuration(folder, risk=limits or risk(), strategies=strategies(**sections)).to_json()
+    config = configuration(folder, risk=limits or risk(), strategies=strategies(**sections), mode=mode).to_json()
     body = Plant(FakeContext("plants/order", config, clock, market_time=ManualTime(clock, at(moment))))
     body.reconcile_policy = msgspec.structs.replace(FAST, quiet_retry_s=0.01)
     body.flatten_policy = FlattenPolicy(cancels_s=0.2, reconciled_s=0.1, poll_s=0.005)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from actors.plants.margin_watch import AGAIN_S, MarginWatch
+from nightdesk.clocks import ManualClock
 from nightdesk.errors import LinkError
 from nightdesk.messages import Denial, OrderRejected, Side
 from nightdesk.rithmic.library import TEMPLATES
@@ -149,10 +150,18 @@ def test_money_that_becomes_short_is_told(texts: dict[str, str], words: str) -> 
 
 
 def test_shortage_is_told_once_until_it_is_over() -> None:
-    """Its figures change with each report, and there are several a second."""
-    context = FakeContext("plants/pnl")
+    """Its figures change with each report, and go to and fro about the threshold with each quote."""
+    clock = ManualClock()
+    context = FakeContext("plants/pnl", clock=clock)
     watch = MarginWatch(context)
-    for percent in ("80.00", "85.50", "81.00", "50.00", "90.00"):
+    for percent in ("80.00", "85.50", "50.00", "81.00", "50.00", "90.00"):
+        watch.on_money(money(percent_maximum_allowable_loss=percent))
+        clock.advance(AGAIN_S - 1)
+    assert len(context.alerts) == 1
+    watch.on_money(money(percent_maximum_allowable_loss="95.00"))
+    assert len(context.alerts) == 1
+    clock.advance(AGAIN_S)
+    for percent in ("50.00", "90.00"):
         watch.on_money(money(percent_maximum_allowable_loss=percent))
     assert len(context.alerts) == 2
 
@@ -164,8 +173,8 @@ def test_words_of_the_broker_about_margin_are_told(tmp_path: Path) -> None:
         body.say(peer, submit("o1", epoch))
         await turns()
         body.on_push(313, answer(313, user_tag="o1", basket_id="b1", rq_handler_rp_code=["0"]))
-        for _ in range(3):
-            body.on_push(352, notice(352, 9, "o1", "b1", report_type="generic", text="Margin warning - 85 %"))
+        for percent in (85, 86, 85):
+            body.on_push(352, notice(352, 9, "o1", "b1", report_type="generic", text=f"Margin warning - {percent} %"))
         assert alerts(body, "margin_warning") == ["the broker says: Margin warning - 85 %"]
         body.context.clock.advance(AGAIN_S)  # type: ignore[attr-defined]
         body.on_push(352, notice(352, 9, "o1", "b1", report_type="generic", text="Margin warning - 85 %"))

@@ -45,6 +45,11 @@ ROOT = Path(__file__).resolve().parents[1]
         (["--minutes", "1e9"], "--minutes: expected more than 0 and at most 60"),
         (["--strategies", "0"], "--strategies: expected 1 to 16, not 0"),
         (["--strategies", "99"], "--strategies: expected 1 to 16, not 99"),
+        (
+            ["--faults", "nobody"],
+            "--faults: no fault is called 'nobody'; write names of the table in docs/reliability.md",
+        ),
+        (["--faults", "row:99"], "--faults: no fault is of row '99'; there are some of 1, 2, 3"),
         (["--keep-folder", "/"], "--keep-folder: / is there already; name a new folder"),
         (["--keep-folder", "/no/such/place"], "--keep-folder: /no/such/place cannot be created"),
         (["--keep-folder", "/" + "x" * 70], "too long for the sockets in it"),

@@ -5,10 +5,12 @@ from itertools import islice
 
 import pytest
 
+from nightdesk.chaos.choice import chosen
 from nightdesk.chaos.schedule import BESIDE_S, CALM_S, SIZE_SHARES, SIZES, SPELL_S, Round, Terms, rounds
-from nightdesk.chaos.table import FAULTS, kinds_required
+from nightdesk.chaos.table import DRAWN, FAULTS, kinds_required
+from nightdesk.errors import ConfigurationError
 
-TERMS = [row.terms for row in FAULTS.values()]
+TERMS = [row.terms for row in chosen(None, FAULTS).values()]
 
 
 def drawn(seed: int, count: int) -> list[Round]:
@@ -28,9 +30,9 @@ def test_every_fault_comes_once_before_any_comes_twice(seed: int) -> None:
     counts: Counter[str] = Counter()
     for each in rounds(seed, TERMS):
         counts.update(strike.name for strike in each.strikes)
-        if counts.total() >= len(FAULTS):
+        if counts.total() >= len(DRAWN):
             break
-    assert len(counts) >= len(FAULTS) - 4
+    assert len(counts) >= len(DRAWN) - 4
     assert max(counts.values()) <= 2
 
 
@@ -42,8 +44,8 @@ def test_faults_of_one_group_are_never_in_one_round() -> None:
         assert len({strike.name for strike in each.strikes}) == len(each.strikes)
 
 
-def test_rounds_are_of_one_to_four_faults_with_times_in_their_limits() -> None:
-    """Single faults are the most frequent ones."""
+def test_rounds_are_of_one_to_eight_faults_with_times_in_their_limits() -> None:
+    """Half of them are of three at most, so that each fault is met alone and beside few others, too."""
     found = drawn(11, 2000)
     sizes = Counter(len(each.strikes) for each in found)
     assert sorted(sizes) == list(SIZES)
@@ -68,6 +70,19 @@ def test_heavier_faults_come_sooner() -> None:
     assert sum(places["heavy"]) / len(places["heavy"]) + 3 < sum(places["light"]) / len(places["light"])
 
 
+def test_a_run_may_be_limited_to_kinds_and_to_rows_of_the_matrix() -> None:
+    """In the table's order, each once; what takes minutes comes only where it is named; who names a kind gets it."""
+    assert list(chosen(None, FAULTS)) == list(DRAWN)
+    assert set(FAULTS) - set(DRAWN) == {"wrong_positions"}
+    assert list(chosen("row:12, kill_run,row:1,kill_run", FAULTS)) == ["kill_strategy", "kill_run", "strategy_storms"]
+    assert set(chosen("row:3", FAULTS)) == {"kill_order_plant", "lost_new", "net_lost"}
+    assert chosen("row:25", FAULTS)["wrong_positions"].weight == 1
+    for words in ("", "kill_run,", "row:", "row:-", "row:99", "row:x", "nobody"):
+        with pytest.raises(ConfigurationError, match=r"^--faults: no fault is"):
+            chosen(words, FAULTS)
+
+
 def test_the_minimum_of_kinds_grows_with_the_run_up_to_most_of_the_table() -> None:
     """A named minimum for every length."""
-    assert [kinds_required(minutes) for minutes in (0.01, 1, 2, 60)] == [1, 4, 8, int(0.8 * len(FAULTS))]
+    assert [kinds_required(minutes) for minutes in (0.01, 1, 2, 60)] == [1, 4, 8, int(0.8 * len(DRAWN))]
+    assert [kinds_required(minutes, 5) for minutes in (1, 60)] == [4, 4]

@@ -270,3 +270,22 @@ def test_simulator_runs_alone_until_it_is_told_to_end(short_path: Path) -> None:
     finally:
         process.kill()
         process.wait(20)
+
+
+def test_output_whose_reader_has_gone_is_not_an_unsound_journal(tmp_path: Path) -> None:
+    """``run.py … | head -1``: code 141, no traceback; 1 would be the verdict of ``journal verify``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), "check"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

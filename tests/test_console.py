@@ -108,6 +108,7 @@ ANSWERS: dict[str, Any] = {
     ],
     "risk": {
         "trading_state": "REDUCING",
+        "reason": "news at 14:30",
         "breaches": [{"owner": "account", "code": "RISK_DAILY_LOSS"}],
         "limits": [
             {
@@ -221,7 +222,7 @@ def test_limits_are_a_table_with_what_is_reached(system: FakeSystem, capsys: pyt
     """Names as in the configuration, so that they can be found there."""
     assert call(system, "risk") == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head == "trading REDUCING   reached account RISK_DAILY_LOSS"
+    assert head == "trading REDUCING (news at 14:30)   reached account RISK_DAILY_LOSS"
     rows = [line.split() for line in lines]
     assert ["account", "daily_loss_limit", "500", "505", "101", "reached"] in rows
     assert ["account", "price_collar", "40", "ticks", "per", "order"] in rows

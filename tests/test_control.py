@@ -118,6 +118,7 @@ class System(FakeContext):
                     RiskReport(
                         request_id=request_id,
                         trading_state=TradingState.REDUCING,
+                        reason="a loss limit",
                         breaches=(("account", "RISK_DAILY_LOSS"),),
                         limits=(LimitReport(**LIMIT),),
                     )
@@ -518,12 +519,24 @@ def test_state_of_trading_is_not_changed_without_a_reason(folder: Path, verb: st
     play(folder, scene)
 
 
+def test_reason_is_a_line_that_harms_no_terminal(folder: Path) -> None:
+    """It is shown to whoever looks at the risk, the log, the record."""
+
+    async def scene(system: System, folder: Path) -> None:
+        assert (await ask(folder, "halt", reason="wrong\nprices \x1b[2J\x07ü"))["ok"]
+        ((_, command),) = system.told
+        assert command.reason == "wrong prices [2Jü"  # type: ignore[attr-defined]
+
+    play(folder, scene)
+
+
 def test_risk_shows_every_limit(folder: Path) -> None:
     """The keys of ``risk`` are an interface."""
 
     async def scene(system: System, folder: Path) -> None:
         assert (await ask(folder, "risk"))["result"] == {
             "trading_state": "REDUCING",
+            "reason": "a loss limit",
             "breaches": [{"owner": "account", "code": "RISK_DAILY_LOSS"}],
             "limits": [LIMIT],
         }

@@ -14,6 +14,7 @@ import structlog
 
 from nightdesk import Strategy
 from nightdesk.clocks import ManualClock, ManualTime
+from nightdesk.instrument_table import ContractFacts, InstrumentTable, TableFile
 from nightdesk.messages import (
     ClientOrderId,
     ConnectionLost,
@@ -35,6 +36,7 @@ from nightdesk.messages import (
     TradingPermissionChanged,
     TradingState,
 )
+from nightdesk.rithmic.library import TEMPLATES
 from nightdesk.settings.models import Instrument
 from nightdesk.settings.models import Strategy as StrategySection
 from nightdesk.trading.host_api import HistoryCallback, InstrumentTerms
@@ -48,7 +50,6 @@ from tests.order_plant_session_support import CONTROL
 from tests.order_plant_support import (
     ACCOUNT_ID,
     FAST,
-    TEMPLATES,
     FakeSession,
     Plant,
     answer,
@@ -363,7 +364,9 @@ async def buys_what_has_ended(world: World) -> None:
 
 
 async def buys_what_is_another_thing(world: World) -> None:
-    world.body.account.contracts.mismatch = lambda symbol: "its tick size is 0.5"  # type: ignore[method-assign]
+    facts = ContractFacts(exchange="CME", tick_size=0.5, problem="tick_size 0.5 by the gateway, 0.25 configured")
+    TableFile(world.body.run.state_dir).write(InstrumentTable(contracts={"ESH4": facts}))
+    world.body.account.contracts.refresh()
     world.me.buy(1, price=BID)
 
 

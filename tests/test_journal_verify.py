@@ -24,10 +24,13 @@ from tests.journal_support import (
     damages,
     journal_of,
     killed_journal,
+    leaves,
     make_journal,
+    mend,
     tables_of,
 )
 
+PAGE = 4096
 PARTS = ("journal.db", "journal.db-wal", "journal.db-shm")
 
 
@@ -147,6 +150,7 @@ SPOILED = {
     "event_order": "UPDATE orders SET event_id = 1 WHERE rowid = (SELECT max(rowid) FROM orders "
     "WHERE status = 'FILLED')",
     "event_values": "UPDATE events SET ts_recv_ns = -1 WHERE event_id = (SELECT min(event_id) FROM events)",
+    "tables": None,
     "trading_states": "DELETE FROM trading_states WHERE number = 2",
     "last_wills": "UPDATE last_wills SET will = 'hope'",
     "rolls": "UPDATE rolls SET state = 'somewhere' WHERE number = 1",
@@ -167,6 +171,21 @@ def test_each_check_finds_what_it_is_for(copy: Path, name: str) -> None:
     spoil(copy, str(SPOILED[name]))
     assert name in violated(copy)
     assert "row_sums" not in violated(copy) or name == "value_kinds"
+
+
+def test_a_letter_that_was_changed_in_a_name_is_found_refused_and_mended(copy: Path) -> None:
+    """SQLite keeps no sum of the statements that make its tables; a start would meet the name when it is too late."""
+    path = journal_of(copy)
+    content = path.read_bytes()
+    assert content.count(b"    parent_id TEXT ") == 1
+    path.write_bytes(content.replace(b"    parent_id TEXT ", b"    parent_ie TEXT "))
+    before = tables_of(path)["orders"]
+    assert "tables" in violated(copy)
+    with pytest.raises(JournalError, match="journal repair"):
+        Journal.open(str(copy), system_name=SYSTEM, durability="process")
+    assert mend(copy)["done"]
+    assert verify(str(copy), STRATEGIES)["sound"]
+    assert tables_of(path)["orders"] == before
 
 
 def test_an_execution_that_is_booked_twice_is_found(copy: Path) -> None:
@@ -322,3 +341,16 @@ def spoil(folder: Path, statements: str) -> None:
         )
         columns = {table: [each.name for each in columns_of(connection, table)] for table in tables}
         connection.executescript(f"{statements};{seal(columns.items())}")
+
+
+def test_a_start_refuses_an_index_that_has_lost_an_execution(copy: Path) -> None:
+    """The rows are all there, and a quick look finds nothing; but the second report of that fill would be booked."""
+    path = journal_of(copy)
+    content = bytearray(path.read_bytes())
+    page = leaves(copy, "sqlite_autoindex_fills_1")[0]
+    account = content.index(b"SIM-1", (page - 1) * PAGE, page * PAGE)
+    content[account] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="journal repair"):
+        Journal.open(str(copy), system_name=SYSTEM, durability="process")
+    assert violated(copy) == {"sqlite"}

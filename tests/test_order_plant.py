@@ -207,7 +207,9 @@ def test_a_new_hello_makes_the_former_process_stale(tmp_path: Path) -> None:
         assert welcome.fencing_epoch == epoch + 1
         assert peer.closed
         body.say(peer, submit("o1", epoch))
-        assert peer.of(OrderDenied)[0].code is Denial.EPOCH_STALE
+        await turns()
+        assert session.of(312) == []
+        assert [each.code for each in peer.of(OrderDenied)] == [Denial.EPOCH_STALE]
         assert fresh.got == []
         body.say(fresh, submit("o2", welcome.fencing_epoch))
         await turns()

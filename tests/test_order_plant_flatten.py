@@ -13,8 +13,10 @@ from nightdesk.messages import (
     OperatorCancelAll,
     OperatorFlatten,
     OrderDenied,
+    OrderType,
     PauseStrategy,
     SetTradingState,
+    Side,
     StrategyId,
     TradingState,
 )
@@ -51,10 +53,13 @@ async def _holding(body: Plant, peer: FakePeer, epoch: int) -> None:
 
 @pytest.mark.parametrize("state", [Denial.STATE_HALTED, Denial.STATE_PAUSED])
 def test_a_strategy_that_may_not_order_may_not_flatten_either(tmp_path: Path, state: Denial) -> None:
-    """Its cancels pass; the closing order is a new order, which only the operator may send now."""
+    """Its entries are canceled; a closing order is a new order, which only the operator may send now. The stop stays:
+    no other one could be sent."""
 
     async def scenario(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
         await _holding(body, peer, epoch)
+        stop = {"side": Side.SELL, "order_type": OrderType.STOP_MARKET, "price": None, "trigger_price": 4990.0}
+        await working(body, peer, epoch, "stop", "b3", protective=True, **stop)
         if state is Denial.STATE_HALTED:
             halt = SetTradingState(request_id="1", reply_to=CONTROL, trading_state=TradingState.HALTED, reason="test")
             body.receive(CONTROL, halt)
@@ -65,10 +70,10 @@ def test_a_strategy_that_may_not_order_may_not_flatten_either(tmp_path: Path, st
         assert [event.code for event in peer.of(OrderDenied)] == [state]
         assert [fields["basket_id"] for fields in session.of(316)] == ["b2"]
         body.on_push(351, complete("o2", "b2", "C", 0, 2))
-        assert len(session.of(312)) == 2
+        assert len(session.of(312)) == 3
         flatten = OperatorFlatten(request_id="2", reply_to=CONTROL, strategy_id=StrategyId(""))
         body.receive(CONTROL, flatten)
-        await wait_until_async(lambda: len(session.of(312)) == 3)
+        await wait_until_async(lambda: len(session.of(316)) == 2)
 
     play(tmp_path, scenario)
 

@@ -114,6 +114,42 @@ def test_cancel_of_a_closing_order_that_is_refused_is_not_hammered(tmp_path: Pat
     play(tmp_path, OPEN, scene)
 
 
+def test_closing_order_that_a_halted_market_refuses_is_sent_again_until_it_is_taken(tmp_path: Path) -> None:
+    """After 0.5 s, 1 s, 2 s …, told once; what the market takes in the end closes the position, and nothing follows."""
+
+    async def scene(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await long_two(body, peer, epoch)
+        exchange = Exchange(body, session)
+        take = session.on_send
+
+        def refuse(template_id: int, fields: dict[str, Any]) -> None:
+            if template_id != 312:
+                take(template_id, fields)
+                return
+            message = answer(313, user_msg=[fields["user_tag"]], rp_code=["6", "the market is halted"])
+            asyncio.get_running_loop().call_soon(body.on_push, 313, message)
+
+        session.on_send = refuse
+        flatten(body)
+        await wait_until_async(lambda: len(exits(session)) == 1)
+        for pause_s, times in ((0.5, 2), (1.0, 3), (2.0, 4), (4.0, 5)):
+            await asyncio.sleep(0.1)
+            assert len(exits(session)) == times - 1
+            pass_time(body, pause_s + 0.01)
+            await wait_until_async(lambda times=times: len(exits(session)) == times)  # type: ignore[misc]
+        assert alerts(body).count("flatten_incomplete") == 1
+        session.on_send, exchange.fills = take, True
+        await asyncio.sleep(0.1)
+        pass_time(body, 8.1)
+        await wait_until_async(lambda: body.flattener.is_flat(ONE))
+        pass_time(body, 60.0)
+        await asyncio.sleep(0.1)
+        assert (len(exits(session)), held(body)) == (6, 0)
+        assert alerts(body).count("flatten_incomplete") == 1
+
+    play(tmp_path, OPEN, scene)
+
+
 def test_halt_of_the_operator_lets_a_closing_order_rest(tmp_path: Path) -> None:
     """No order leaves while trading is HALTED, so none is canceled to be sent anew; afterwards it is."""
 

@@ -20,8 +20,10 @@ from nightdesk.messages import (
     QueryRisk,
     ResetRisk,
     RiskReport,
+    SetTradingState,
     Side,
     StrategyId,
+    TradingState,
 )
 from tests.calendar_support import at
 from tests.fakes import FakeContext
@@ -309,6 +311,31 @@ def test_limits_are_shown_with_their_use(tmp_path: Path) -> None:
         assert (report.trading_state.value, report.breaches) == ("ACTIVE", ())
 
     play(tmp_path, scene, limits, risk={"max_open_orders": 3})
+
+
+def test_state_of_trading_is_shown_with_its_reason_also_after_a_kill(tmp_path: Path) -> None:
+    """Whoever finds trading halted in the morning reads why."""
+
+    def shown(body: Plant) -> tuple[str, str]:
+        body.receive(CONTROL, QueryRisk(request_id="q", reply_to=CONTROL))
+        report = body.context.of(RiskReport)[-1]  # type: ignore[attr-defined]
+        return report.trading_state.value, report.reason
+
+    async def halts(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        assert shown(body) == ("ACTIVE", "")
+        state = SetTradingState(
+            request_id="h", reply_to=CONTROL, trading_state=TradingState.HALTED, reason="wrong prices", uid=1, pid=2
+        )
+        body.receive(CONTROL, state)
+        await turns()
+        assert shown(body) == ("HALTED", "wrong prices")
+
+    async def looks(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        assert shown(body) == ("HALTED", "wrong prices")
+        assert alerts(body, "trading_state_kept") == ["trading is still HALTED: wrong prices; resume-trading ends it"]
+
+    play(tmp_path, halts)
+    play(tmp_path, looks)
 
 
 def test_fills_of_before_the_limits_count_from_the_trade_dates_beginning(tmp_path: Path) -> None:

@@ -254,6 +254,26 @@ def test_connection_epochs_only_grow_over_restarts(tmp_path: Path) -> None:
     assert epochs == sorted(set(epochs))
 
 
+def test_execution_of_before_the_replay_is_not_missed_though_a_list_shows_an_older_one(tmp_path: Path) -> None:
+    """The list of orders shows an execution of the morning; nobody has asked for those between it and the replay."""
+    at = 1_700_000_000
+    times = {"f1": at + 1, "f2": at + 500, "f3": at + 1000, "f4": at + 1001}
+
+    async def scenario(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await working(body, peer, epoch, quantity=4)
+        for number, (fill_id, ssboe) in enumerate(times.items(), 1):
+            body.on_push(352, filled("o1", "b1", fill_id, 1, number, 4 - number, ssboe=ssboe))
+        shown = filled("o1", "b1", "f1", 1, 1, 3, ssboe=times["f1"], is_snapshot=True)
+        known = [historic("b1", fill_id, 1, ssboe=times[fill_id]) for fill_id in ("f3", "f4")]
+        body.link_down()
+        body.reconciler._policy = msgspec.structs.replace(FAST, replay_everything=False)
+        second = await body.link_up(prepare=lambda session: session.answers.update({3512: known}), orders=[shown])
+        assert [fields["start_index"] for fields in second.asked(3506)] == [times["f4"] - 60]
+        assert alerts(body, "fills_unknown_to_broker") == []
+
+    play(tmp_path, scenario)
+
+
 def test_execution_in_the_books_that_the_broker_does_not_tell_of_is_told(tmp_path: Path) -> None:
     """It lies between others that both have; what is older or newer than all of them says nothing."""
     at = 1_700_000_000

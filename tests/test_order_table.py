@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nightdesk.errors import InvariantError
 from nightdesk.messages import (
@@ -227,6 +228,64 @@ def test_a_change_in_flight_counts_with_its_larger_quantity() -> None:
     assert [change.step for change in changes] == [Step.UPDATED]
     assert (order.quantity, order.operation, order.status) == (6, None, OrderStatus.ACCEPTED)
     assert table.apply(order, update(K.MODIFIED, 2, total_filled=0, total_unfilled=6)) == []
+
+
+def change(table: OrderTable, order: Order, terms: Terms) -> None:
+    """A change goes to the broker."""
+    order.request_terms(terms)
+    table.step(order, Step.REQUEST_UPDATE)
+
+
+@pytest.mark.parametrize("kind", [K.MODIFIED, K.MODIFY_FAILED])
+def test_a_copy_of_an_answer_answers_no_later_change(kind: UpdateKind) -> None:
+    """The second change counts with its larger quantity until it has an answer of its own."""
+    order = make_order(quantity=2)
+    table = table_with(order)
+    table.apply(order, update(K.OPEN, 1, total_filled=0, total_unfilled=2))
+    change(table, order, Terms(2, 5001.0, None))
+    first = update(kind, 2, total_filled=0, total_unfilled=2, price=5001.0 if kind is K.MODIFIED else 5000.0)
+    table.apply(order, first)
+    change(table, order, Terms(6, 5001.0, None))
+    for copy in (first, replace(first, ts_event_ns=1)):
+        assert table.apply(order, copy) == []
+    assert (order.status, order.exposure) == (OrderStatus.PENDING_UPDATE, 6)
+    table.apply(order, update(K.MODIFIED, 3, total_filled=0, total_unfilled=6, price=5001.0))
+    assert (order.status, order.quantity, order.pending_terms) == (OrderStatus.ACCEPTED, 6, None)
+
+
+def test_a_report_of_other_terms_is_not_the_answer_that_is_waited_for() -> None:
+    """The second of two reports of one change comes when the next change is on its way already."""
+    order = make_order(quantity=2)
+    table = table_with(order)
+    table.apply(order, update(K.OPEN, 1, total_filled=0, total_unfilled=2))
+    change(table, order, Terms(3, 5000.0, None))
+    table.apply(order, update(K.MODIFIED, 2, total_filled=0, total_unfilled=3))
+    change(table, order, Terms(6, 5000.0, None))
+    table.apply(order, update(K.MODIFIED, 3, total_filled=0, total_unfilled=3))
+    assert (order.status, order.exposure) == (OrderStatus.PENDING_UPDATE, 6)
+
+
+def test_times_of_whole_seconds_tell_no_copy() -> None:
+    """A gateway without microseconds answers two changes of one second."""
+    order = make_order(quantity=2)
+    table = table_with(order)
+    second = 1_700_000_000_000_000_000
+    table.apply(order, update(K.OPEN, 1))
+    for quantity in (3, 4):
+        change(table, order, Terms(quantity, 5000.0, None))
+        table.apply(order, update(K.MODIFIED, second, total_filled=0, total_unfilled=quantity))
+    assert (order.status, order.quantity) == (OrderStatus.ACCEPTED, 4)
+
+
+def test_a_fill_that_overtakes_a_change_does_not_hide_its_price() -> None:
+    """It tells the new quantity, and is newer; the price comes with the report that it has overtaken."""
+    order = make_order(quantity=2)
+    table = table_with(order)
+    table.apply(order, update(K.OPEN, 1, total_filled=0, total_unfilled=2))
+    change(table, order, Terms(6, 5001.0, None))
+    table.apply(order, fill("f1", 1, 1, 6, 3))
+    table.apply(order, update(K.MODIFIED, 2, total_filled=0, total_unfilled=6, price=5001.0))
+    assert (order.status, order.terms()) == (OrderStatus.PARTIALLY_FILLED, Terms(6, 5001.0, None))
 
 
 def test_finished_orders_are_bounded_in_memory() -> None:

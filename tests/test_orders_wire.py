@@ -123,6 +123,9 @@ def test_every_documented_report_has_its_kind(message: Any, kind: UpdateKind) ->
     [
         ({"notify_type": 1, "status": "open", **_LEFT}, K.OPEN),
         ({"notify_type": 1, "status": "trigger pending", **_LEFT}, K.TRIGGER_PENDING),
+        ({"notify_type": 1, "status": "open", "price_type": 1, "orig_price_type": 3, **_LEFT}, K.TRIGGERED),
+        ({"notify_type": 1, "status": "open", "price_type": 3, "orig_price_type": 3, **_LEFT}, K.OPEN),
+        ({"notify_type": 1, "status": "open", "price_type": 1, "orig_price_type": 1, **_LEFT}, K.OPEN),
         ({"notify_type": 1, "status": "open pending", **_LEFT}, K.RECEIVED),
         ({"notify_type": 5, "status": "complete", **_DONE}, K.COMPLETE_FILLED),
         ({"notify_type": 3, "status": "complete", **_LEFT}, K.COMPLETE_CANCELED),

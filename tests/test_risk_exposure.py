@@ -173,7 +173,7 @@ class CapMachine(RuleBasedStateMachine):
         if order.pending_terms is not None:
             terms = order.pending_terms if is_taken else order.terms()
             order.pending_terms, order.operation = None, None
-            order.take_terms(terms, 0)
+            order.take_terms(terms)
             if order.exposure == 0:
                 self.orders.remove(order)
             return

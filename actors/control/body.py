@@ -13,7 +13,7 @@ import orjson
 from actors.base import Body, Context
 from actors.control.audit import AuditLog
 from actors.control.market import market_report
-from actors.control.risk import REASON_LENGTH_MAX, Asked, RiskVerbs
+from actors.control.risk import Asked, RiskVerbs, given_reason
 from actors.control.status import (
     Answers,
     branches,
@@ -372,4 +372,4 @@ def _flag(request: Request, name: str) -> bool:
 
 
 def _reason(request: Request) -> str:
-    return str(request.arguments.get("reason") or "by the operator")[:REASON_LENGTH_MAX]
+    return given_reason(request) or "by the operator"

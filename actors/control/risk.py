@@ -63,6 +63,7 @@ class RiskVerbs:
             raise LinkError("plants/order gave an unexpected answer; look at status before trying again")
         return {
             "trading_state": answer.trading_state,
+            "reason": answer.reason,
             "breaches": [{"owner": owner, "code": code} for owner, code in answer.breaches],
             "limits": [msgspec.structs.asdict(row) for row in answer.limits],
         }
@@ -109,7 +110,13 @@ class RiskVerbs:
 
 def required_reason(request: Request) -> str:
     """The reason of a request that needs one."""
-    reason = " ".join(str(request.arguments.get("reason") or "").split())
+    reason = given_reason(request)
     if not reason:
         raise ConfigurationError(f'{request.verb} needs a reason: add --reason "TEXT"')
-    return reason[:REASON_LENGTH_MAX]
+    return reason
+
+
+def given_reason(request: Request) -> str:
+    """The reason of a request in one line, without what would move a terminal's cursor wherever it is shown."""
+    words = " ".join(str(request.arguments.get("reason") or "").split())
+    return "".join(letter for letter in words if letter.isprintable())[:REASON_LENGTH_MAX]

@@ -15,13 +15,15 @@ import msgspec
 
 from actors.plants import journal_rows as rows
 from actors.plants import journal_schema as schema
+from actors.plants.journal_disk import JournalWriteError as JournalWriteError
+from actors.plants.journal_disk import WalCopies, close_as_it_is, roll_back
 from actors.plants.journal_lease import JournalBusyError as JournalBusyError
 from actors.plants.journal_lease import JournalLease, LeaseLostError
 from actors.plants.journal_lease import lock_journal as lock_journal
 from actors.plants.journal_rows import LastWill as LastWill
 from actors.plants.journal_soundness import require_sound
 from actors.plants.journal_sums import Sums
-from nightdesk.errors import JournalError, NightdeskError
+from nightdesk.errors import JournalError
 from nightdesk.messages import (
     ClientOrderId,
     FillReport,
@@ -48,10 +50,6 @@ BUSY_TIMEOUT_S = 1.0
 STATEMENTS_CACHED = 64
 
 
-class JournalWriteError(NightdeskError):
-    """Nothing was written, now or later: send no new order, and restart the order plant when the disk is mended."""
-
-
 class Journal:
     """One open journal; a lock beside it keeps every other process out."""
 
@@ -59,6 +57,7 @@ class Journal:
         self._connection = connection
         self._lease = lease
         self._sums = sums
+        self._copies = WalCopies(connection)
         self.path = path
         self.failed = False
         self.on_lease_lost: Callable[[LeaseLostError], None] = lambda error: None
@@ -95,7 +94,10 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let go of the lock."""
-        self._connection.close()
+        if self.failed:
+            close_as_it_is(self._connection, self.path)
+        else:
+            self._connection.close()
         self._lease.release()
 
     def claim(self, account_id: str) -> None:
@@ -362,6 +364,7 @@ class Journal:
         self._refuse_after_failure()
         try:
             self._connection.execute(statement, values)
+            self._copies.committed()
         except sqlite3.Error as error:
             raise self._fail(error) from error
 
@@ -372,6 +375,7 @@ class Journal:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
+            self._copies.committed()
         except sqlite3.Error as error:
             raise self._fail(error) from error
 
@@ -391,6 +395,5 @@ class Journal:
 
     def _fail(self, error: sqlite3.Error) -> JournalWriteError:
         self.failed = True
-        if self._connection.in_transaction:
-            self._connection.rollback()
+        roll_back(self._connection)
         return JournalWriteError(f"{self.path}: {error}")

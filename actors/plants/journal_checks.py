@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from actors.plants.journal_schema import SCHEMA_VERSION
+from actors.plants.journal_schema import SCHEMA_VERSION, lacking
 from actors.plants.journal_sums import SUM_COLUMN, SUMMED, Sums
 from nightdesk.messages import OrderFilled, OrderStatus, OrderType, Side, TimeInForce, TradingState
 from nightdesk.messages.codec import DecodeError, decode
@@ -145,11 +145,18 @@ def strategies_known(view: View) -> Iterator[str]:
     for table in ("orders", "epochs"):
         known |= {row[0] for row in view.connection.execute(f"SELECT DISTINCT strategy_id FROM {table}")}
     for table in ("pauses", "last_wills", "rolls"):
-        if table not in view.columns:
+        if "strategy_id" not in view.columns.get(table, ()):
+            # Of an earlier version, or what "tables" finds.
             continue
         found = view.connection.execute(f"SELECT * FROM {table}")
         place = [each[0] for each in found.description].index("strategy_id")
         yield from (f"{table}: {in_words(found, row)}" for row in found if row[place] not in known)
+
+
+def tables_lacking(view: View) -> Iterator[str]:
+    """A table or a column under another name is one that nobody finds."""
+    version = view.connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+    return lacking(view.columns, "" if version is None else str(version[0]))
 
 
 def risk_states(view: View) -> Iterator[str]:
@@ -210,6 +217,7 @@ CHECKS = (
         f"WHERE version IS NULL OR version NOT IN {_VERSIONS} OR system_name IS NULL",
         "meta",
     ),
+    Check("tables", "each table and column of this version is there", tables_lacking, "meta.value"),
     Check("row_sums", "each row is as it was written", row_sums, "orders.row_sum"),
     Check("value_kinds", "columns hold the kind of value that they are for", value_kinds, "orders"),
     Check(

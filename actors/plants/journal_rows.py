@@ -16,7 +16,7 @@ from nightdesk.messages import (
     TimeInForce,
     VenueOrderId,
 )
-from nightdesk.trading.order import Order, Purpose
+from nightdesk.trading.order import Operation, Order, Purpose
 from nightdesk.trading.roll_step import PositionRoll, RollState
 from nightdesk.trading.units import from_micros, from_nanos, to_micros, to_nanos
 
@@ -146,7 +146,7 @@ def order_values(order: Order, event_id: int) -> tuple[object, ...]:
         order.ts_last_ns,
         order.terms_ts_ns,
         order.quantity_max,
-        int(order.cancel_wanted),
+        int(order.cancel_wanted or order.operation is Operation.CANCEL),
         order.trail_by_ticks,
         order.stop_ticks,
         order.target_ticks,

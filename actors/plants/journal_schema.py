@@ -2,6 +2,9 @@
 
 import os
 import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from functools import cache
 
 from actors.plants import journal_sums as sums
 from nightdesk.errors import JournalError
@@ -223,7 +226,8 @@ def create(path: str, system_name: str) -> None:
 def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
     """Raise ``JournalError`` unless the file is sound, of a version that we can read, and of this gateway system."""
     try:
-        answer = connection.execute("PRAGMA quick_check(1)").fetchone()
+        # Not the quick one, which leaves indexes out: one of them is what keeps an execution from being booked twice.
+        answer = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if answer is None or answer[0] != "ok":
             raise damaged(path, answer[0] if answer else "no answer")
         meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
@@ -239,6 +243,31 @@ def check(connection: sqlite3.Connection, path: str, system_name: str) -> None:
             f"{path}: the journal belongs to the system {meta.get('system_name')!r}, the configuration names "
             f"{system_name!r}; give each account its own state_dir"
         )
+
+
+@cache
+def _known_columns() -> dict[str, tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(TABLES)
+        return columns_of_tables(connection)
+
+
+def columns_of_tables(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """The columns of each table that a file has. Raises ``sqlite3.Error``."""
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+    return {name: tuple(each.name for each in sums.columns_of(connection, name)) for name in names}
+
+
+def lacking(columns: Mapping[str, Collection[str]], version: str) -> Iterator[str]:
+    """Tables and columns of our version that a file lacks; nothing of a file that is to be migrated first.
+
+    SQLite reads the statements that made its tables without a sum: a letter that was changed there is another name.
+    """
+    for table, names in _known_columns().items() if version == SCHEMA_VERSION else ():
+        if table not in columns:
+            yield f"the table {table} is missing"
+            continue
+        yield from (f"{table} has no column {name}" for name in names if name not in columns[table])
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -25,6 +25,7 @@ def require_sound(path: str, system_name: str) -> None:
     _require_no_fault(path, read_wal(path + "-wal", index=noted, from_frame=FRAMES_UNSEEN))
     with closing(sqlite3.connect(to_read(path), uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)) as connection:
         schema.check(connection, path, system_name)
+        _require_tables(connection, path)
         used = read_index(path)
         _require_no_fault(path, read_wal(path + "-wal", from_frame=0 if used is None else used.frames))
         sums = Sums.of_file(connection)
@@ -41,6 +42,13 @@ def _require_no_fault(path: str, wal: Wal | None) -> None:
     """Commits that SQLite would silently leave out are damage."""
     if wal is not None and wal.fault():
         raise schema.damaged(path, wal.fault())
+
+
+def _require_tables(connection: sqlite3.Connection, path: str) -> None:
+    columns = schema.columns_of_tables(connection)
+    version = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
+    for fault in schema.lacking(columns, version):
+        raise schema.damaged(path, fault)
 
 
 def _require_whole_rows(connection: sqlite3.Connection, path: str, sums: Sums) -> None:

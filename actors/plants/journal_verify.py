@@ -12,7 +12,6 @@ from actors.plants import journal_schema as schema
 from actors.plants.journal import FILE_NAME, REPAIRING, JournalBusyError, lock_journal
 from actors.plants.journal_checks import CHECKS, Check, View, in_words, strategies_known
 from actors.plants.journal_soundness import to_read
-from actors.plants.journal_sums import columns_of
 from actors.plants.journal_wal import WalIndex, read_index, read_wal
 from nightdesk.errors import ConfigurationError, JournalError
 from nightdesk.settings.locks import is_locked
@@ -151,8 +150,7 @@ def _wal_fault(path: str, noted: WalIndex | None, *, is_live: bool) -> str:
 
 
 def _view(connection: sqlite3.Connection, path: str, strategies: frozenset[str] | None, result: dict[str, Any]) -> View:
-    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
-    columns = {name: tuple(each.name for each in columns_of(connection, name)) for name in names}
+    columns = schema.columns_of_tables(connection)
     if not columns:
         raise sqlite3.DatabaseError("the file has no tables")
     if "meta" not in columns or "orders" not in columns:

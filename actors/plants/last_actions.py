@@ -59,7 +59,9 @@ async def act(run: RunConfiguration) -> bool:
     from actors.plants.order import GAVE_UP, OrderPlantBody, system_name_of
     from actors.plants.order_waiting import until
 
-    journal = Journal.open(run.state_dir, system_name=system_name_of(run.settings), durability="process")
+    journal = Journal.open(
+        run.state_dir, system_name=system_name_of(run.settings), durability=run.settings.journal.durability
+    )
     try:
         is_done = journal.gave_up_done() or _is_nothing_left(journal, run.settings.on_system_give_up)
     finally:

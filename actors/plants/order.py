@@ -16,6 +16,7 @@ from actors.plants.order_breaks import BreakKeeper, BreakPolicy
 from actors.plants.order_day_ends import DayEnds
 from actors.plants.order_evidence import Witness
 from actors.plants.order_flatten import Flattener, FlattenPolicy
+from actors.plants.order_flatten_notes import resume as resume_flattens
 from actors.plants.order_gate import Gate
 from actors.plants.order_give_up import LastActions
 from actors.plants.order_guard import PositionGuard
@@ -153,6 +154,7 @@ class OrderPlantBody(PlantBody):
         self._breaks = self.context.spawn(self.breaks.run(), name="order_breaks")
         self._rolling = self.context.spawn(self.roller.run(), name="order_rolls")
         self.wills.resume()
+        resume_flattens(self.account, self.flattener)
         self._ask_for_parked()
         await super().start()
 

@@ -135,6 +135,7 @@ class Account:
             return False
         doubtful = [*self.unsettled, *self.table.missing_fills()]
         doubtful += [order for order in self.table.open_orders() if order.status is OrderStatus.UNKNOWN]
+        doubtful += [order for order in self.table.revived() if order.purpose is not Purpose.EXTERNAL]
         return not any(symbol in ("", each.symbol) and strategy_id in ("", each.strategy_id) for each in doubtful)
 
     def publish(self, message: OrderEvent) -> None:
@@ -173,14 +174,15 @@ class Account:
     def record(self, order: Order, message: OrderEvent, *, alert: Severity | None = None) -> None:
         """The log line of an event, and perhaps its alert."""
         name, fields = events.log_fields(order, message)
-        log = self.log.info if alert in (None, Severity.INFO) else self.log.warning
-        log(name, **fields)
+        getattr(self.log, alert or Severity.INFO)(name, **fields)
         if alert is not None:
             fields.pop("text", None)
             self.context.alert(name, alert, events.describe(order, message), **fields)
 
     def doubt(self, order: Order, text: str) -> None:
         """Nobody knows whether the broker has the order: say so until a list of the broker settles it."""
+        # Whoever has asked for its cancel wants it gone if it is there.
+        order.cancel_wanted |= order.operation is Operation.CANCEL or order.status is OrderStatus.PENDING_CANCEL
         order.operation = None
         if not self.table.step(order, Step.DOUBT):
             return
@@ -204,7 +206,7 @@ class Account:
         order.operation, order.pending_terms, order.cancel_wanted = None, None, False
         message = events.ended(order, self.event_fields(order))
         self.commit(order, message)
-        self.tell(order, message, alert=Severity.WARNING if order.status is OrderStatus.REJECTED else None)
+        self.tell(order, message, alert=events.severity_of_end(order))
 
     def keep_replay_from(self, ts_ns: int | None) -> None:
         """Journal from when on executions are to be asked for again, however this process ends; None: no more."""
@@ -263,6 +265,9 @@ class Account:
         was_bound = order.venue_order_id is not None
         # Whatever the lists say, the broker has it.
         order.misses = 0
+        if not (update.is_snapshot and update.kind is UpdateKind.FILLED):
+            # A replayed execution says that it filled once, not that it is there.
+            order.heard_epoch = self.connection_epoch
         was_final, known_ns = order.is_final, order.ts_last_ns
         if is_expiry(order, update, self.markets):
             update = msgspec.structs.replace(update, kind=UpdateKind.COMPLETE_OTHER)
@@ -354,8 +359,7 @@ class Account:
             self.commit(order)
             return
         self.commit(order, message)
-        is_refusal = order.status is OrderStatus.REJECTED
-        self.tell(order, message, alert=Severity.WARNING if is_refusal else None)
+        self.tell(order, message, alert=events.severity_of_end(order))
 
     def _book(self, order: Order, change: Change) -> None:
         update = change.update

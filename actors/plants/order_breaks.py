@@ -14,7 +14,7 @@ import msgspec
 from actors.plants.market_herald import utc_text
 from actors.plants.order_account import Account
 from actors.plants.order_break_news import BreakNews
-from actors.plants.order_cancels import PacedCancels
+from actors.plants.order_cancel_waits import CancelWaits, PacedCancels
 from actors.plants.order_exits import ExitPolicy, ExitWatch
 from actors.plants.order_flatten import Flattener, Pair
 from actors.plants.order_gate import Gate
@@ -84,7 +84,8 @@ class BreakKeeper:
         """The break over which a position was held that was told of, and left."""
         self._is_new = True
         self._news = BreakNews(account)
-        self._cancels = PacedCancels(account, sender, policy.cancel_retry_s, policy.cancel_retry_max_s)
+        waits = CancelWaits(account, policy.cancel_retry_s, policy.cancel_retry_max_s)
+        self._cancels = PacedCancels(waits, sender.request_cancel)
         self.exits = ExitWatch(
             account, gate, flattener, self._cancels, policy.exits, lambda pair: pair in self._episodes
         )

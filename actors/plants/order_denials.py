@@ -2,8 +2,8 @@
 
 from actors.plants.journal import JournalWriteError
 from actors.plants.order_account import Account
-from nightdesk.messages import Denial, OrderDenied, OrderStatus, Severity, StrategyId, SubmitOrder
-from nightdesk.trading.order import Order
+from nightdesk.messages import ClientOrderId, Denial, OrderDenied, OrderStatus, Severity, StrategyId, SubmitOrder
+from nightdesk.trading.order import NO_ORDER, Order
 from nightdesk.trading.risk_view import Refusal
 from nightdesk.trading.risk_windows import SlidingWindow
 
@@ -73,3 +73,25 @@ class Denials:
             return None
         self._told_until[key] = markets.next_event_ns(order.symbol)
         return Severity.INFO
+
+
+def request_denied(
+    account: Account,
+    strategy_id: StrategyId,
+    symbol: str,
+    code: Denial,
+    text: str,
+    client_order_id: ClientOrderId = NO_ORDER,
+) -> OrderDenied:
+    """The answer to what is no order: a flatten, a question."""
+    rules = account.tick_rules.get(symbol)
+    return OrderDenied(
+        client_order_id=client_order_id,
+        strategy_id=strategy_id,
+        symbol=symbol,
+        exchange=rules.exchange if rules is not None else "",
+        ts_event_ns=account.context.market_time.now_ns(),
+        event_id=account.journal.next_event_id(),
+        code=code,
+        text=text,
+    )

@@ -25,6 +25,7 @@ from nightdesk.messages import (
     OrderSubmitted,
     OrderTriggered,
     OrderUpdated,
+    Severity,
     StrategyId,
 )
 from nightdesk.trading.broker import EXTERNAL_STRATEGY, BrokerUpdate
@@ -100,6 +101,13 @@ def ended(order: Order, fields: Common) -> OrderEvent:
     if order.status is OrderStatus.EXPIRED:
         return OrderExpired(**fields)
     return OrderCanceled(**fields, text=order.text)
+
+
+def severity_of_end(order: Order) -> Severity | None:
+    """How loud the end of an order is: a refused stop may leave a position alone, and somebody must look."""
+    if order.status is not OrderStatus.REJECTED:
+        return None
+    return Severity.ERROR if order.protective else Severity.WARNING
 
 
 def updated(order: Order, fields: Common) -> OrderUpdated:
@@ -246,7 +254,8 @@ def log_fields(order: Order, message: OrderEvent) -> tuple[str, dict[str, Any]]:
 
 def describe(order: Order, message: OrderEvent) -> str:
     """One line for a person."""
-    subject = f"{order.strategy_id}: {order.side.value} {order.quantity} {order.symbol}"
+    kind = "protective " if order.protective else ""
+    subject = f"{order.strategy_id}: {kind}{order.side.value} {order.quantity} {order.symbol}"
     if isinstance(message, OrderFilled):
         return (
             f"{order.strategy_id}: {order.side.value} {message.last_quantity} {order.symbol} filled at "

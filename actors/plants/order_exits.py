@@ -1,9 +1,11 @@
 """Watches closing orders: one that rests is replaced, one that its market has left behind is taken back.
 
 The rules. A closing order that is not filled after ``rest_s`` is canceled; when it is over, and only then, another one
-is sent for what is left, and gets twice the time. When trading stops, what rests is canceled: no order waits for an
-opening that nobody watches. As soon as the position is closed, the protection that was left beside the closing order is
-canceled; where both filled, the position has turned over, which is told and closed.
+is sent for what is left, and gets twice the time. One that is refused (a reserved or halted market) is sent anew with
+growing pauses, ``refusals_max`` times; somebody is told of the first refusal, and when it is given up. When trading
+stops, what rests is canceled: no order waits for an opening that nobody watches. As soon as the position is closed, the
+protection that was left beside the closing order is canceled; where both filled, the position has turned over, which is
+told and closed.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from actors.plants.order_account import Account
-from actors.plants.order_cancels import PacedCancels
+from actors.plants.order_cancel_waits import PacedCancels
 from actors.plants.order_flatten import Flattener, Pair, is_closing_order
 from actors.plants.order_gate import Gate
 from nightdesk.messages import OrderStatus, Severity, TradingState
@@ -35,6 +37,8 @@ class ExitPolicy(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float = 0.5
     """Before the next closing order is tried again, where it could not be sent; doubled with each attempt."""
     retry_max_s: float = 30.0
+    refusals_max: int = 100
+    """In a row; with the pauses before, that is most of an hour."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,10 @@ class _Watched:
     is_replaced: bool = False
     is_at_work: bool = False
     is_told: bool = False
+    refusals: int = 0
+    """In a row, its own included."""
+    is_refused: bool = False
+    """Its own refusal has been counted."""
 
     def closed(self) -> int:
         """What has been closed since."""
@@ -100,7 +108,8 @@ class ExitWatch:
             filled=order.filled_quantity,
             beside=[(each, each.filled_quantity) for each in others],
             number=before.number + 1 if before is not None and before.is_replaced else 0,
-            retry_s=self._policy.retry_s,
+            retry_s=before.retry_s if before is not None and before.is_refused else self._policy.retry_s,
+            refusals=before.refusals if before is not None and before.is_refused else 0,
             is_forced=not account.markets.may_exit(order.symbol),
         )
 
@@ -158,11 +167,28 @@ class ExitWatch:
         elif not account.markets.may_exit(pair[1]):
             self._tell_left(pair, watched, held)
             del self._watched[pair]
-        elif watched.is_replaced:
+        elif watched.is_replaced or self._is_to_be_tried_again(pair, watched):
             self._close(pair, watched)
         else:
-            # Refused, or canceled by somebody: whoever asked for the flatten hears of it and decides.
+            # Canceled by somebody, or refused where somebody else tries again or decides: who asked for it hears of it.
             del self._watched[pair]
+
+    def _is_to_be_tried_again(self, pair: Pair, watched: _Watched) -> bool:
+        """Whether its closing order was refused and the next one may be taken; what was forced was the operator's."""
+        order = watched.order
+        is_same = self._account.ledger.quantity(*pair) * watched.held > 0
+        if order.status is not OrderStatus.REJECTED or watched.is_forced or not is_same or self._is_kept(pair):
+            return False
+        if watched.is_refused:
+            return True
+        watched.is_refused, watched.refusals = True, watched.refusals + 1
+        watched.next_try_s = self._now_s() + watched.retry_s
+        is_over = watched.refusals >= self._policy.refusals_max
+        if is_over or watched.refusals == 1:
+            further = "and is given up" if is_over else "and is sent again until it is taken"
+            text = f"{pair[0]} {pair[1]}: closing order {order.client_order_id} was refused ({order.text}), {further}"
+            self._account.context.alert("flatten_incomplete", Severity.ERROR, text, strategy_id=pair[0])
+        return not is_over
 
     def _guards(self, pair: Pair, watched: _Watched) -> list[Order]:
         """What protected the position; what is younger than the closing order protects another one."""

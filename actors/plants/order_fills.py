@@ -26,9 +26,11 @@ class FillHistory:
         """What the broker has told in this round, and its times of it."""
         self._postponed: list[BrokerUpdate] = []
         self._missed: set[FillKey] = set()
+        self._since_ns = 0
 
-    def begin_round(self) -> None:
-        """The lists are asked for anew."""
+    def begin_round(self, since_ns: int) -> None:
+        """The lists are asked for anew, executions since a moment of the broker's."""
+        self._since_ns = since_ns
         self._told.clear()
         self._postponed.clear()
 
@@ -61,7 +63,8 @@ class FillHistory:
         account = self._account
         if not self._told:
             return
-        oldest_ns, newest_ns = min(self._told.values()), max(self._told.values())
+        # A list of orders may show one that is older than what was asked for: it says nothing of those after it.
+        oldest_ns, newest_ns = max(min(self._told.values()), self._since_ns), max(self._told.values())
         missing = []
         for fill in account.journal.newest_fills(COMPARED_MAX):
             key = FillKey(account.account_id, fill.exchange, fill.venue_order_id, fill.fill_id)

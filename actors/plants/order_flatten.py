@@ -15,7 +15,10 @@ from typing import NamedTuple
 import msgspec
 
 from actors.plants.order_account import Account
+from actors.plants.order_denials import request_denied
 from actors.plants.order_externals import NEVER_TOUCHED
+from actors.plants.order_flatten_notes import FlattenNotes
+from actors.plants.order_flatten_notes import Pair as Pair
 from actors.plants.order_gate import Gate
 from actors.plants.order_sender import Sender
 from actors.plants.order_waiting import until
@@ -44,8 +47,6 @@ LATE_SHARE = 0.25
 LATE_WAIT_MIN_S = 0.5
 
 _UNANSWERED = frozenset({OrderStatus.INITIALIZED, OrderStatus.SUBMITTED})
-
-Pair = tuple[StrategyId, str]
 
 
 class FlattenPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,7 @@ class Flattener:
         self._gate = gate
         self._sender = sender
         self._policy = policy
+        self.notes = FlattenNotes(account)
         self.on_flatten: Callable[[StrategyId, str], None] = lambda strategy_id, symbol: None
         """Told of each flatten before it begins: whoever moves positions opens none again."""
         self.on_exit: Callable[[Order], None] = lambda order: None
@@ -102,8 +104,10 @@ class Flattener:
 
         async def flatten() -> None:
             before = {order.client_order_id for order in self._account.table}
+            pairs = self._all_pairs(command.strategy_id, "")
+            self.notes.begun(pairs)
             foreign = await self._cancel_externals(command)
-            result = await self._flatten(command.strategy_id, "", force=command.force)
+            result = await self._flatten(command.strategy_id, "", force=command.force, is_operators=True)
             if command.force:
                 result.problems.extend(await self._refusals_since(before))
             result.problems.extend(foreign)
@@ -113,6 +117,7 @@ class Flattener:
                 command.reply_to,
                 CommandResult(request_id=command.request_id, ok=result.is_whole, text=text),
             )
+            await self.end_notes(pairs)
 
         self._account.context.spawn(flatten(), name="flatten by the operator")
 
@@ -162,11 +167,14 @@ class Flattener:
         """Close a strategy's position in one symbol, or (empty) in all."""
 
         async def flatten() -> None:
-            result = await self._flatten(strategy_id, symbol, is_strategys=True)
+            pairs = self._all_pairs(strategy_id, symbol)
+            self.notes.begun(pairs)
+            result = await self._flatten(strategy_id, symbol)
             if result.problems:
                 self._account.context.alert("flatten_incomplete", Severity.ERROR, result.text, strategy_id=strategy_id)
             if not result.is_whole:
                 self._account.publish(self._incomplete(strategy_id, symbol, result))
+            await self.end_notes(pairs)
 
         self._account.context.spawn(flatten(), name=f"flatten {strategy_id}")
 
@@ -175,10 +183,20 @@ class Flattener:
         result = await self._flatten(strategy_id, symbol)
         return "" if result.is_whole else result.text
 
+    async def end_notes(self, pairs: list[Pair]) -> None:
+        """The broker has the closing orders, or has not: until it says so another process may have to send them."""
+
+        def is_answered() -> bool:
+            working = (order for pair in pairs for order in self._open(pair) if order.purpose is Purpose.EXIT)
+            return all(order.venue_order_id is not None for order in working)
+
+        await until(is_answered, poll_s=self._policy.poll_s)
+        self.notes.ended(pairs)
+
     def is_flat(self, strategy_id: StrategyId, symbol: str = "") -> bool:
         """Whether nothing is held and nothing works any more; what a contract that has ended held does not count."""
         return not any(
-            self._open([pair]) or self._account.ledger.quantity(*pair) for pair in self.pairs(strategy_id, symbol)
+            self._open(pair) or self._account.ledger.quantity(*pair) for pair in self.pairs(strategy_id, symbol)
         )
 
     def can_close(self, strategy_id: StrategyId) -> bool:
@@ -201,7 +219,7 @@ class Flattener:
         ]
 
     async def _flatten(
-        self, strategy_id: StrategyId, symbol: str, *, force: bool = False, is_strategys: bool = False
+        self, strategy_id: StrategyId, symbol: str, *, force: bool = False, is_operators: bool = False
     ) -> FlattenResult:
         self.on_flatten(strategy_id, symbol)
         account, flattening = self._account, self._gate.flattening
@@ -214,7 +232,7 @@ class Flattener:
         try:
             account.log.warning("flatten_started", strategy_id=strategy_id, symbol=symbol, pairs=len(pairs))
             results = await asyncio.gather(
-                *(self._flatten_pair(pair, force=force, is_strategys=is_strategys) for pair in pairs)
+                *(self._flatten_pair(pair, force=force, is_operators=is_operators) for pair in pairs)
             )
         finally:
             flattening.difference_update(pairs)
@@ -225,8 +243,8 @@ class Flattener:
         account.log.warning("flatten_done", strategy_id=strategy_id, closed=closed, problems=[*problems, *shut, *ended])
         return FlattenResult(closed, problems, shut, ended)
 
-    async def _flatten_pair(self, pair: Pair, *, force: bool, is_strategys: bool) -> FlattenResult:
-        """One strategy and symbol, whatever becomes of others; ``is_strategys``: nobody else has asked for it."""
+    async def _flatten_pair(self, pair: Pair, *, force: bool, is_operators: bool) -> FlattenResult:
+        """One strategy and symbol, whatever becomes of others."""
         account, policy = self._account, self._policy
         asked: set[ClientOrderId] = set()
 
@@ -253,7 +271,7 @@ class Flattener:
             begins = account.markets.trading_begins(pair[1])
             text = f"{pair[0]} {pair[1]}: the market does not trade before {begins}; flatten again then"
             return FlattenResult(0, problems, [text], [])
-        if is_strategys and account.connected and not is_settled():
+        if not is_operators and account.connected and not is_settled():
             # A silent broker: only the operator may send a closing order into what nobody knows.
             problem: str | None = f"{pair[0]} {pair[1]}: the position is not certain, the broker's answers are missing"
         else:
@@ -269,26 +287,23 @@ class Flattener:
 
     def _all_pairs(self, strategy_id: StrategyId, symbol: str) -> list[Pair]:
         account = self._account
-        working = {
-            (order.strategy_id, order.symbol)
-            for order in account.table.open_orders()
-            if order.purpose is not Purpose.EXTERNAL
-        }
+        working = {(order.strategy_id, order.symbol) for order in self._working()}
         held = {pair for pair in account.ledger.pairs() if account.ledger.quantity(*pair)}
         if not account.externals.may_be_touched:
             held = {pair for pair in held if pair[0] != EXTERNAL_STRATEGY}
         return sorted(pair for pair in working | held if strategy_id in ("", pair[0]) and symbol in ("", pair[1]))
 
-    def _open(self, pairs: list[Pair]) -> list[Order]:
-        return [
-            order
-            for order in self._account.table.open_orders()
-            if (order.strategy_id, order.symbol) in pairs and order.purpose is not Purpose.EXTERNAL
-        ]
+    def _working(self) -> list[Order]:
+        """What works at the broker, also after its end by our books."""
+        table = self._account.table
+        return [order for order in (*table.open_orders(), *table.revived()) if order.purpose is not Purpose.EXTERNAL]
+
+    def _open(self, pair: Pair) -> list[Order]:
+        return [order for order in self._working() if (order.strategy_id, order.symbol) == pair]
 
     def _leaving(self, pair: Pair) -> list[Order]:
         """What is to end before the closing order: protection only where that can follow at once."""
-        working = self._open([pair])
+        working = self._open(pair)
         if not self._account.ledger.quantity(*pair) or self._can_close_now(pair, working):
             return working
         return [order for order in working if not order.protective]
@@ -323,7 +338,7 @@ class Flattener:
     def _close(self, strategy_id: StrategyId, symbol: str) -> str | None:
         """Send the closing order: empty text when sent, None when there is nothing to close, else why not."""
         account = self._account
-        exits = [order for order in self._open([(strategy_id, symbol)]) if order.purpose is Purpose.EXIT]
+        exits = [order for order in self._open((strategy_id, symbol)) if order.purpose is Purpose.EXIT]
         if exits:
             return f"{strategy_id} {symbol}: closing order {exits[0].client_order_id} is {exits[0].status.value}"
         quantity = account.ledger.quantity(strategy_id, symbol)
@@ -360,17 +375,7 @@ class Flattener:
             code = Denial.STATE_DISCONNECTED
         elif account.journal.failed:
             code = Denial.STATE_JOURNAL_FAILED
-        rules = account.tick_rules.get(symbol)
-        return OrderDenied(
-            client_order_id=ClientOrderId(""),
-            strategy_id=strategy_id,
-            symbol=symbol,
-            exchange=rules.exchange if rules is not None else "",
-            ts_event_ns=account.context.market_time.now_ns(),
-            event_id=account.journal.next_event_id(),
-            code=code,
-            text=f"flatten: {result.text}",
-        )
+        return request_denied(account, strategy_id, symbol, code, f"flatten: {result.text}")
 
 
 def is_closing_order(order: Order) -> bool:

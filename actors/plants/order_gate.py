@@ -188,6 +188,12 @@ class Gate:
                 self._cancel(order)
         return True
 
+    def cancel_entries(self, strategy_id: StrategyId, symbol: str) -> None:
+        """Cancel what could open a position, in one symbol or (empty) in all."""
+        for order in self._account.entries(strategy_id):
+            if order.purpose is Purpose.STRATEGY and symbol in ("", order.symbol):
+                self._cancel(order)
+
     def _cancel(self, order: Order) -> None:
         if not is_leaving(order):
             self._account.risk.on_canceled(order.strategy_id)
@@ -235,8 +241,8 @@ class Gate:
         markets, symbol = self._account.markets, command.symbol
         phase = markets.phase(symbol)
         stops, others = Counter[Side](), Counter[Side]()
-        for order in self._account.table.open_orders(command.strategy_id, symbol):
-            if order is changed:
+        for order in self._account.table.carrying():
+            if order is changed or (order.strategy_id, order.symbol) != (command.strategy_id, symbol):
                 continue
             if not is_protection(order):
                 others[order.side] += order.exposure

@@ -1,8 +1,9 @@
 """Judges each order by the broker's lists that were just read: adopted, asked for again, or over.
 
 The rules. What a list shows is there. What no list shows is *unknown*: it is over only when ``attempts`` whole lists,
-over ``span_s``, on a connection that is younger than its frame, did not show it; then it leaves a tombstone. A list
-that lacks what it must show, because the broker itself told of it in this session, proves nothing at all.
+over ``span_s``, did not show it on a connection that is younger than its frame and than all that the broker told of it;
+then it leaves a tombstone. A list that lacks what it must show, because the broker itself told of it in this session,
+proves nothing at all.
 """
 
 from collections.abc import Callable
@@ -157,16 +158,19 @@ class Judge:
         if not is_credible:
             return False
         order.misses += 1
+        is_enough = order.misses >= self._policy.attempts and now_s - order.first_miss_s >= self._policy.span_s
         if self._policy.fresh_session and self._is_of_this_session(order):
-            self.wants_new_session = True
+            # Of one that the broker never told of, no list of this session will be enough.
+            self.wants_new_session |= is_enough or order.venue_order_id is None
             return False
-        if order.misses < self._policy.attempts or now_s - order.first_miss_s < self._policy.span_s:
-            return False
-        self._end(order)
-        return True
+        if is_enough:
+            self._end(order)
+        return is_enough
 
     def _is_of_this_session(self, order: Order) -> bool:
-        return order.venue_order_id is None and order.connection_epoch == self._account.connection_epoch
+        """Whether the order was sent over this connection, or the broker told of it over this connection."""
+        is_sent = order.venue_order_id is None and order.connection_epoch == self._account.connection_epoch
+        return is_sent or order.heard_epoch == self._account.connection_epoch
 
     def _end(self, order: Order) -> None:
         account = self._account
@@ -189,7 +193,8 @@ class Judge:
         wanted_levels, order.pending_levels = order.pending_levels, None
         account.table.step(order, Step.SETTLE)
         fields = account.event_fields(order)
-        refused = (wanted is not None and wanted != order.terms()) or wanted_levels not in (None, order.levels())
+        is_other = wanted is not None and not wanted.is_same(order.terms())
+        refused = is_other or wanted_levels not in (None, order.levels())
         text = "the link was lost and the broker holds the former terms"
         message = OrderModifyRejected(**fields, text=text) if refused else events.updated(order, fields)
         account.commit(order, message)

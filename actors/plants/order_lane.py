@@ -7,18 +7,17 @@ import msgspec
 
 from actors.lanes import LaneServer, Peer
 from actors.plants.order_account import Account
+from actors.plants.order_denials import request_denied
 from actors.plants.order_gate import Gate
 from nightdesk.errors import LaneError
 from nightdesk.messages import (
     CancelAllOrders,
     CancelOrder,
-    ClientOrderId,
     Denial,
     Flatten,
     Message,
     ModifyBracket,
     ModifyOrder,
-    OrderDenied,
     OrderReport,
     PauseChanged,
     QueryOrder,
@@ -41,7 +40,6 @@ WELCOME_BYTES_MAX = 32_768
 NO_EPOCH = -2
 """No strategy ever has this fencing epoch."""
 
-_NO_ORDER = ClientOrderId("")
 _Command = SubmitOrder | SubmitOco | ModifyOrder | ModifyBracket | CancelOrder | CancelAllOrders | Flatten
 
 
@@ -181,7 +179,7 @@ class OrderLane:
         if command.fencing_epoch != gate.epochs.get(command.strategy_id):
             account.log.warning("command_stale", strategy_id=command.strategy_id, command="Flatten")
             text = "flatten: stale fencing epoch"
-            reply(_denied(command.strategy_id, command.symbol, account, Denial.EPOCH_STALE, text))
+            reply(request_denied(account, command.strategy_id, command.symbol, Denial.EPOCH_STALE, text))
             return
         code = None
         if account.trading_state is TradingState.HALTED:
@@ -191,12 +189,10 @@ class OrderLane:
         if code is None:
             self._on_flatten(command.strategy_id, command.symbol)
             return
-        # Its cancels pass; a new order, be it a closing one, only the operator may send now.
-        gate.cancel_all(
-            CancelAllOrders(strategy_id=command.strategy_id, fencing_epoch=command.fencing_epoch, symbol=command.symbol)
-        )
-        text = f"flatten: {text}; orders are canceled, the position stays"
-        reply(_denied(command.strategy_id, command.symbol, account, code, text))
+        # A new order, be it a closing one or another stop, only the operator may send now: what protects stays.
+        gate.cancel_entries(command.strategy_id, command.symbol)
+        text = f"flatten: {text}; entries are canceled, the position stays with its protection"
+        reply(request_denied(account, command.strategy_id, command.symbol, code, text))
 
     def _query(self, query: QueryOrder, account: Account, reply: Callable[[Message], None]) -> None:
         order = account.find(query.client_order_id)
@@ -204,7 +200,7 @@ class OrderLane:
             reply(order.report())
             return
         text = "the order plant never received this order"
-        reply(_denied(query.strategy_id, "", account, Denial.ORDER_UNKNOWN, text, query.client_order_id))
+        reply(request_denied(account, query.strategy_id, "", Denial.ORDER_UNKNOWN, text, query.client_order_id))
 
     def _send(self, peer: Peer, message: Message) -> None:
         try:
@@ -238,24 +234,3 @@ def _parts(reports: list[OrderReport]) -> list[tuple[OrderReport, ...]]:
         parts[-1].append(report)
         size += length
     return [tuple(part) for part in parts]
-
-
-def _denied(
-    strategy_id: StrategyId,
-    symbol: str,
-    account: Account,
-    code: Denial,
-    text: str,
-    client_order_id: ClientOrderId = _NO_ORDER,
-) -> OrderDenied:
-    rules = account.tick_rules.get(symbol)
-    return OrderDenied(
-        client_order_id=client_order_id,
-        strategy_id=strategy_id,
-        symbol=symbol,
-        exchange=rules.exchange if rules is not None else "",
-        ts_event_ns=account.context.market_time.now_ns(),
-        event_id=account.journal.next_event_id(),
-        code=code,
-        text=text,
-    )

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from actors.plants.link_schedule import LinkSchedule
 from actors.plants.market_herald import utc_text
 from nightdesk.clocks import Clock, MarketTime
 from nightdesk.errors import CalendarError
 from nightdesk.messages import StrategyId, TimeInForce
+from nightdesk.settings.maintenance import maintenance_hours
 from nightdesk.settings.market_time import calendar_for, calendars_of
 from nightdesk.settings.models import Settings
 from nightdesk.settings.session_rules import rules_of
@@ -40,7 +42,8 @@ class Markets:
         self._settings = settings
         self._calendars: dict[str, SessionCalendar | None] = dict(calendars_of(settings))
         self._of_instruments = [each for each in calendars_of(settings).values() if each is not None]
-        self._schedule = MarketSchedule(calendars_of(settings))
+        schedule, maintenance = MarketSchedule(calendars_of(settings)), maintenance_hours(settings)
+        self._link = LinkSchedule(schedule, market_time, clock, maintenance)
         self._rules = {StrategyId(each.name): rules_of(each.session) for each in settings.strategies}
         self.last_trade_ns: LastTrade = lambda symbol: None
         """May be replaced by whoever knows the contracts' ends."""
@@ -134,11 +137,9 @@ class Markets:
         return text
 
     def is_any_trading(self) -> bool:
-        """Whether some market trades: while none does, nothing is urgent."""
-        try:
-            return self._schedule.is_any_open(self._time.now_ns())
-        except CalendarError:
-            return True
+        """Whether some market trades, and the gateway is not maintained: else nothing is urgent, and what it says, or
+        does not, proves nothing."""
+        return self._link.is_trading()
 
     def trading_begins(self, symbol: str) -> str:
         """When a symbol trades next, for people; empty where that is not known."""

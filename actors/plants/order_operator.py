@@ -188,6 +188,7 @@ class Operator:
         return RiskReport(
             request_id=query.request_id,
             trading_state=account.trading_state,
+            reason=account.states.reason,
             breaches=tuple((each.owner or "account", each.code.value) for each in account.risk.book.standing()),
             limits=tuple(LimitReport(**{**msgspec.structs.asdict(row), "state": row.state.value}) for row in rows),
         )

@@ -180,7 +180,9 @@ class Reconciler:
         self.judge.begin()
         while True:
             unsettled = await self._round(session)
-            if unsettled == [] and not self._again and not await self._positions_differ():
+            is_settled = unsettled == [] and not self._again and not await self._positions_differ()
+            if is_settled and not self._again:
+                # Nothing has come to be in doubt while positions were compared either.
                 break
             self._again = False
             if self.judge.wants_new_session:
@@ -219,9 +221,10 @@ class Reconciler:
         if self._buffer is None:
             self._buffer = []
         account.resurrections.begin_list()
-        self.fills.begin_round()
+        start_s = self._replay_start_s()
+        self.fills.begin_round(start_s * wire.NS_PER_S)
         try:
-            picture = await self.lists.ask(session, self._replay_start_s(), self._replay_finish_s())
+            picture = await self.lists.ask(session, start_s, self._replay_finish_s())
             if picture.is_whole and self._sender.levels.in_doubt():
                 await self._ask_levels(session)
         except LinkError as error:

@@ -50,6 +50,11 @@ class Resurrections:
         self._account.table.revive(order, revived=False)
         self._account.log.warning("order_resurrected_gone", **events.order_fields(order))
 
+    def answered(self, order: Order) -> None:
+        """The gateway has taken an order: one that silence had ended is there after all."""
+        if order.is_final and order.tombstone and not order.revived:
+            self._revive(order)
+
     def judge(self, order: Order, update: BrokerUpdate, known_ns: int) -> None:
         """Take in a report about an order that was over before it; ``known_ns`` is the newest time known until then."""
         if update.kind in COMPLETIONS or order.filled_quantity >= order.quantity:

@@ -165,6 +165,7 @@ class RiskDesk:
             exposures=self._exposures(),
             orders=[
                 *(each for each in account.table.open_orders() if each is not changed),
+                *account.table.revived(),
                 *((beside,) if beside is not None else ()),
             ],
             sent_beside=int(beside is not None),

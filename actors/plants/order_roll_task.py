@@ -160,7 +160,7 @@ class RollTask:
     def _present(self) -> PositionRoll:
         """The roll as it stands; what must not be opened any more is not."""
         account, roll = self._account, self._book.present(self._roll)
-        is_flat_time = account.markets.flat_time(roll.strategy_id, roll.old_symbol) is not None
+        is_flat_time = account.risk.flat_time(roll.strategy_id, roll.old_symbol) is not None
         if roll.reopens and not roll.is_done and (is_flat_time or account.trading_state is TradingState.REDUCING):
             self._book.forsake(roll, self._sender)
         return self._book.present(roll)
@@ -181,7 +181,8 @@ class RollTask:
         if account.journal.failed:
             return "the journal cannot be written"
         if step.act is Act.SEND and step.leg is LegKind.OPEN:
-            return "" if account.markets.is_trading(roll.new_symbol) else f"{roll.new_symbol} does not trade now"
+            shut = "" if account.markets.is_trading(roll.new_symbol) else f"{roll.new_symbol} does not trade now"
+            return shut or self._barred(roll)
         if step.act is Act.SEND:
             return self._close_obstacle(roll)
         # Cancels need a market; without an order there is nothing that would need one.
@@ -201,10 +202,15 @@ class RollTask:
         margin_s = max(CLOSE_MARGIN_S, CLOSE_MARGIN_MACHINE_S * markets.time.speed)
         margin_s = min(margin_s, self._account.contracts.lead_s(roll.alias) / 2)
         is_late = 0 < stops_ns < markets.time.now_ns() + margin_s * NS_PER_S
-        # There is no later occasion at the end of a contract.
-        if is_late and (ends_ns is None or ends_ns > stops_ns):
-            return f"{symbol} trades for less than {margin_s:g} s"
-        return ""
+        if ends_ns is not None and ends_ns <= stops_ns:
+            # There is no later occasion at the end of a contract.
+            return ""
+        return f"{symbol} trades for less than {margin_s:g} s" if is_late else self._barred(roll)
+
+    def _barred(self, roll: PositionRoll) -> str:
+        """Why the strategy's own rules let nothing be opened now. What it holds is its decision of before: it is moved
+        once they do, and not closed for the sake of a time of the day."""
+        return self._account.markets.no_trade(roll.strategy_id, roll.new_symbol)
 
     def _claim(self, roll: PositionRoll) -> str:
         pair = (roll.strategy_id, roll.old_symbol)
@@ -356,7 +362,7 @@ class RollTask:
 
     def _note_time(self) -> None:
         self._slept_s += self._policy.poll_s
-        if self._account.markets.is_trading(self._roll.old_symbol):
+        if self._account.markets.is_trading(self._roll.old_symbol) and not self._barred(self._roll):
             self._trading_s += self._policy.poll_s
         if self._trading_s >= self._policy.alert_s:
             self._reports.late(self._book.present(self._roll), self._policy.alert_s)

@@ -118,6 +118,8 @@ class Sender:
             message = OrderPendingCancel(**self._account.event_fields(order))
             self._account.commit(order, message)
             self._account.publish(message)
+        elif order.status is OrderStatus.UNKNOWN:
+            self._account.commit(order)
         self._account.context.spawn(self._transmit_cancel(order), name=f"cancel {order.client_order_id}")
 
     def on_answer(self, answer: wire.OrderAnswer) -> None:
@@ -269,7 +271,9 @@ class Sender:
             self._account.table.bind(order, answer.venue_order_id)
             if not order.is_final:
                 self._account.table.step(order, Step.KNOWN)
+            order.heard_epoch = self._account.connection_epoch
             self._account.commit(order)
+            self._account.resurrections.answered(order)
             self._account.held.bound(order)
         self.pump(order)
 
@@ -286,10 +290,10 @@ class Sender:
 
     def _on_cancel_refused(self, order: Order, text: str) -> None:
         order.operation = None
-        if self._account.table.step(order, Step.CANCEL_REFUSED):
-            message = OrderCancelRejected(**self._account.event_fields(order), text=text)
-            self._account.commit(order, message)
-            self._account.tell(order, message)
+        self._account.table.step(order, Step.CANCEL_REFUSED)
+        message = OrderCancelRejected(**self._account.event_fields(order), text=text)
+        self._account.commit(order, message)
+        self._account.tell(order, message)
         if self._waits.is_trading(order):
             self._waits.forget(order)
             self._suspects[order.client_order_id] = self._now_s() + ANSWER_TIMEOUT_S

@@ -18,8 +18,19 @@ class TradingStates:
         self._account = account
         journal = account.journal
         self.audit = StateAudit(os.path.dirname(journal.path), account.context.clock, self._audit_failed)
-        last = self.audit.last_number()
-        self.audit.catch_up(journal.trading_states(after=0 if last is None else last))
+        last, changes = self.audit.last_number() or 0, journal.trading_states(after=0)
+        self.reason = changes[-1][2] if changes else ""
+        """Why the state is what it is."""
+        self.audit.catch_up([change for change in changes if change[0] > last])
+        if changes and changes[-1][1] is not TradingState.ACTIVE:
+            self._tell_kept(changes[-1][1])
+
+    def _tell_kept(self, trading_state: TradingState) -> None:
+        """A system that is started and sends nothing says why."""
+        fields = {"trading_state": trading_state.value, "reason": self.reason}
+        self._account.log.warning("trading_state_kept", **fields)
+        text = f"trading is still {trading_state.value}: {self.reason}; resume-trading ends it"
+        self._account.context.alert("trading_state_kept", Severity.WARNING, text, trading_state=trading_state.value)
 
     def set(
         self,
@@ -35,7 +46,7 @@ class TradingStates:
         """
         account = self._account
         before, account.trading_state = account.trading_state, trading_state
-        account.risk.record.rule_state = rule_state
+        account.risk.record.rule_state, self.reason = rule_state, reason
         now_ns, number = account.context.clock.now_ns(), 0
         try:
             number = account.journal.write_trading_state(trading_state, reason, now_ns, account.risk.rows())

@@ -38,6 +38,10 @@ def chaos(
     strategies: Annotated[
         int, typer.Option("--strategies", metavar="N", help=f"Busy strategies, 1 to {STRATEGIES_MAX}.")
     ] = 4,
+    faults: Annotated[
+        str | None,
+        typer.Option("--faults", metavar="LIST", help="Only these: names, and row:N for a row of the fault matrix."),
+    ] = None,
     keep_folder: Annotated[
         str | None, typer.Option("--keep-folder", metavar="PATH", help="Work in this new folder and leave it there.")
     ] = None,
@@ -47,18 +51,24 @@ def chaos(
 
     Example: python run.py chaos --seed 7 --minutes 2
     """
-    _check(seed, minutes, strategies)
+    _check(seed, minutes, strategies, faults)
     with _folder(keep_folder) as folder:
-        raise typer.Exit(_run(folder, seed, minutes, strategies, as_json=as_json))
+        raise typer.Exit(_run(folder, seed, minutes, strategies, faults, as_json=as_json))
 
 
-def _check(seed: int, minutes: float, strategies: int) -> None:
+def _check(seed: int, minutes: float, strategies: int, faults: str | None) -> None:
     if not 0 <= seed <= SEED_MAX:
         raise ConfigurationError(f"--seed: expected a number from 0 to {SEED_MAX}, not {seed}")
     if not 0 < minutes <= MINUTES_MAX:
         raise ConfigurationError(f"--minutes: expected more than 0 and at most {MINUTES_MAX:g}, not {minutes:g}")
     if not 1 <= strategies <= STRATEGIES_MAX:
         raise ConfigurationError(f"--strategies: expected 1 to {STRATEGIES_MAX}, not {strategies}")
+    if faults is not None:
+        # The table brings the exchange's reader with it; the other verbs do without.
+        from nightdesk.chaos.choice import chosen
+        from nightdesk.chaos.table import FAULTS
+
+        chosen(faults, FAULTS)
 
 
 @contextlib.contextmanager
@@ -81,13 +91,15 @@ def _folder(kept: str | None) -> Iterator[Path]:
     yield folder
 
 
-def _run(folder: Path, seed: int, minutes: float, strategies: int, *, as_json: bool) -> int:
+def _run(folder: Path, seed: int, minutes: float, strategies: int, faults: str | None, *, as_json: bool) -> int:
     # The exchange's reader brings the protobuf classes with it; the other verbs do without.
+    from nightdesk.chaos.choice import chosen
     from nightdesk.chaos.driver import Driver
     from nightdesk.chaos.job import make_job
     from nightdesk.chaos.report import Report, document, tables
+    from nightdesk.chaos.table import FAULTS
 
-    driver = Driver(make_job(folder, seed, strategies), SystemClock(), minutes, _tell)
+    driver = Driver(make_job(folder, seed, strategies), SystemClock(), minutes, _tell, chosen(faults, FAULTS))
 
     async def run() -> Report:
         task = asyncio.create_task(driver.run())

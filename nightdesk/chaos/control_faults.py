@@ -99,6 +99,8 @@ async def _cancel_all(world: World, strike: Strike, chance: Random) -> Toll:
 async def _restart(world: World, strike: Strike, chance: Random) -> Toll:
     """Any worker but control, whose own restart cannot be answered by itself."""
     workers = [child for child in sorted(world.recorder.pids) if "/" in child and child != "services/control"]
+    if not workers:
+        raise NotNowError("nobody has been started yet")
     child_id = chance.choice(workers)
     await operate(world, "restart", id=child_id)
     return Toll(frozenset({child_id}))

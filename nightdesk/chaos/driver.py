@@ -1,8 +1,9 @@
 """One chaos run: start, rounds of faults by the seed's schedule, settling, stop, and the audit."""
 
 import asyncio
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -15,8 +16,8 @@ from nightdesk.chaos.invariants_life import judge
 from nightdesk.chaos.job import Job
 from nightdesk.chaos.report import ORDERS_A_MINUTE, Report, requirements
 from nightdesk.chaos.schedule import Round, Strike, rounds
-from nightdesk.chaos.table import FAULTS
-from nightdesk.chaos.toll import BACK_S, Toll
+from nightdesk.chaos.table import DRAWN
+from nightdesk.chaos.toll import BACK_S, Row, Toll
 from nightdesk.chaos.world import ACTIVE, NotNowError, Status, World, is_in_service
 from nightdesk.clocks import Clock
 from nightdesk.errors import LinkError, NightdeskError
@@ -31,7 +32,14 @@ TRADES_AGAIN = 3
 TRADES_AGAIN_S = 30.0
 """In service means that orders go out: so many of them, in this time."""
 
-PACE_SHARE = 1.1
+AFTERSHOCK_S = 3.0
+"""Whoever is not back for so long waits for something (an order of unknown fate takes 30 s): the next faults meet the
+system in that state."""
+
+AFTERSHOCKS_MAX = 4
+"""Rounds that are played on top of one."""
+
+PACE_SHARE = 1.05
 """Of the required orders a minute: what the average is brought back to between two rounds."""
 
 PACE_S = 20.0
@@ -45,9 +53,19 @@ Tell = Callable[[str], None]
 
 
 class Driver:
-    """Carries one run out; what it has learned is in ``report`` in the end."""
+    """Carries one run out with these kinds of fault, at the longest until each has struck ``times`` times."""
 
-    def __init__(self, job: Job, clock: Clock, minutes: float, tell: Tell) -> None:
+    def __init__(
+        self,
+        job: Job,
+        clock: Clock,
+        minutes: float,
+        tell: Tell,
+        faults: Mapping[str, Row] = DRAWN,
+        times: float = math.inf,
+    ) -> None:
+        self._faults = faults
+        self._times = times
         self.world = World(job, clock)
         self._job = job
         self._clock = clock
@@ -60,6 +78,9 @@ class Driver:
         self._problems: list[str] = []
         self._begun_s = 0.0
         self._orders_before = 0
+        self._rounds = rounds(job.seed, [row.terms for row in self._faults.values()])
+        self._drawn: Round | None = None
+        """The next round, where it was looked at already."""
 
     async def run(self) -> Report:
         """The whole run. Whatever happens, no process of it is left."""
@@ -77,9 +98,7 @@ class Driver:
             raise LinkError(f"the system was not in service within {BEGIN_S:g} s; look at {world.outputs()[1]}")
         world.leaks += world.told_in_arguments()
         self._begun_s, self._orders_before = clock.monotonic_s(), world.orders_at_exchange()
-        for each in rounds(self._job.seed, [row.terms for row in FAULTS.values()]):
-            if clock.monotonic_s() - self._begun_s >= self._minutes * 60 or not await self._play(each):
-                break
+        while not self._is_enough() and await self._play(self._draw()):
             # The outages of a round are made up for before the next one, which is to meet orders on their way.
             await world.until(self._is_on_pace, PACE_S)
         traded_s, orders = clock.monotonic_s() - self._begun_s, world.orders_at_exchange() - self._orders_before
@@ -102,9 +121,14 @@ class Driver:
             wire_requests=wire.requests,
             evidence=evidence,
             verdicts=judge(evidence),
+            possible=len(self._faults),
         )
         report.requirements = requirements(report, self._problems)
         return report
+
+    def _is_enough(self) -> bool:
+        is_over = self._clock.monotonic_s() - self._begun_s >= self._minutes * 60
+        return is_over or all(self._struck[name] >= self._times for name in self._faults)
 
     def _is_on_pace(self) -> bool:
         minutes = (self._clock.monotonic_s() - self._begun_s) / 60
@@ -125,23 +149,49 @@ class Driver:
             self._problems.append(f"nobody was in service before round {each.number}")
             return False
         before, world.round = world.pids(status), each.number
-        tolls = await asyncio.gather(*(self._strike(strike) for strike in each.strikes))
-        struck = [(strike.name, toll) for strike, toll in zip(each.strikes, tolls, strict=True) if toll is not None]
-        if not struck:
+        names, toll = await self._strike_all(each)
+        if not names:
             return True
-        toll = Toll()
-        for _, one in struck:
-            toll = toll.plus(one)
-        await self._start_what_has_ended()
-        await world.heal()
-        world.proxy.release()
-        after = await self._wait_in_service(BACK_S, may_halt=toll.may_halt)
+        after = await self._wait_in_service(AFTERSHOCK_S, may_halt=toll.may_halt)
+        for _ in range(AFTERSHOCKS_MAX):
+            if after is not None or self._groups(names) & self._groups(strike.name for strike in self._peek().strikes):
+                break
+            more, shock = await self._strike_all(self._draw())
+            names, toll = (*names, *more), toll.plus(shock)
+            after = await self._wait_in_service(AFTERSHOCK_S, may_halt=toll.may_halt)
+        if after is None:
+            after = await self._wait_in_service(BACK_S, may_halt=toll.may_halt)
         back_s = self._clock.monotonic_s() - toll.over_s if after is not None else None
-        names = tuple(name for name, _ in struck)
         self._note(each.number, names, toll, before, after, back_s)
         if after is not None:
             await self._trade_again(each.number, names)
         return after is not None
+
+    def _draw(self) -> Round:
+        each, self._drawn = self._peek(), None
+        return each
+
+    def _peek(self) -> Round:
+        if self._drawn is None:
+            self._drawn = next(self._rounds)
+        return self._drawn
+
+    def _groups(self, names: Iterable[str]) -> set[str]:
+        return {group for name in names for group in self._faults[name].groups}
+
+    async def _strike_all(self, each: Round) -> tuple[tuple[str, ...], Toll]:
+        """The faults of a round that applied, and what they may cost; all of them are over."""
+        tolls = await asyncio.gather(*(self._strike(strike) for strike in each.strikes))
+        total, names = Toll(), []
+        for strike, toll in zip(each.strikes, tolls, strict=True):
+            if toll is not None:
+                names.append(strike.name)
+                total = total.plus(toll)
+        if names:
+            await self._start_what_has_ended()
+            await self.world.heal()
+            self.world.proxy.release()
+        return tuple(names), total
 
     def _note(
         self,
@@ -169,8 +219,9 @@ class Driver:
         """One fault; None when it did not apply."""
         await asyncio.sleep(strike.after_s)
         try:
-            toll = await FAULTS[strike.name].act(self.world, strike, Random(strike.seed))
-        except NotNowError:
+            toll = await self._faults[strike.name].act(self.world, strike, Random(strike.seed))
+        except (NotNowError, ProcessLookupError):
+            # Whom it was about died of another fault of the round, perhaps in this moment.
             self._skipped[strike.name] += 1
             return None
         return toll if toll.over_s else toll._replace(over_s=self._clock.monotonic_s())

@@ -18,7 +18,7 @@ KEPT_EVENTS = frozenset(
         "login_refused", "plant_logged_in", "reconciled", "data_gap", "chaos_ticks_missing", "chaos_gap_told",
         "chaos_position", "position_mismatch", "position_mismatch_ended", "order_external", "order_overfilled",
         "client_order_id_seen_twice", "trading_state_changed", "order_in_doubt", "order_not_found", "connection_lost",
-        "connection_restored", "log_lines_dropped", "order_resurrected",
+        "connection_restored", "log_lines_dropped", "order_resurrected", "last_will_executed", "journal_refused",
     }
 )  # fmt: skip
 """Of everything else the log is written to its file and forgotten."""

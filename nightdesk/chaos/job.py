@@ -39,6 +39,15 @@ PATIENT: dict[str, Any] = {
 }  # fmt: skip
 """A budget of restarts that no run spends."""
 
+BUDGET: dict[str, Any] = PATIENT | {"intensity": 8, "period_s": 15.0, "backoff_max_s": 0.2}
+"""A strategy's: spent by one that fails at each start, within seconds, and by nothing else."""
+
+LAST_WILLS = {"quoter": "cancel_entries", "taker": "flatten", "protector": "keep", "changer": "cancel_entries"}
+"""By kind of strategy; of those that are parked."""
+
+CLOCK_SKEW_MAX_S = 60.0
+"""More than any fault of the network holds a message back."""
+
 BOUNDLESS = 100_000
 CONTRACTS_BOUND = 10_000
 
@@ -128,7 +137,7 @@ def system_configuration(job: Job, port: int) -> dict[str, Any]:
         "account": ACCOUNT,
         "gateway": gateway,
         "credentials": {"user": f"${{{USER_VARIABLE}}}", "password": f"${{{PASSWORD_VARIABLE}}}"},
-        "risk": _risk(),
+        "risk": _risk() | {"clock_skew_max_s": CLOCK_SKEW_MAX_S},
         "market_time": {"calendars": dict.fromkeys(PRODUCTS, "always")},
         "strategies": [_strategy(job, index, name) for index, name in enumerate(job.strategies)],
         "alerts": [{"name": "log", "kind": "log", "rate_per_minute": 6000, "supervision": PATIENT}],
@@ -174,7 +183,8 @@ def _strategy(job: Job, index: int, name: str) -> dict[str, Any]:
         "class": f"{kind.__module__}:{kind.__name__}",
         "symbols": symbols,
         "parameters": parameters,
-        "supervision": PATIENT,
+        "last_will": LAST_WILLS[kind.__name__.lower()],
+        "supervision": BUDGET,
     }
 
 

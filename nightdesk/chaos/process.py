@@ -61,7 +61,7 @@ class RunProcess:
             stderr=STDOUT,
             env={**os.environ, **environment, MARK: self._mark},
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
             limit=LINE_BYTES_MAX,
         )
         self._reader = asyncio.create_task(self._read(self._process))
@@ -204,6 +204,6 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A run that is killed itself leaves nothing behind."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

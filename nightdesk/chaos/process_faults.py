@@ -17,6 +17,7 @@ from nightdesk.chaos.world import RUN, NotNowError, World
 BRANCHES = ("services", "plants", "strategies")
 PLANTS = ("plants/order", "plants/pnl", "plants/ticker", "plants/history")
 
+JOURNAL_FAILED = "journal_failed"
 TOLD_S = 15.0
 """A death is in the log far sooner, a freeze of ``WATCHDOG_S`` included."""
 
@@ -37,7 +38,11 @@ def _below(child_id: str, children: frozenset[str]) -> frozenset[str]:
 
 
 def _workers(world: World) -> list[str]:
-    return sorted(child for child in world.recorder.pids if child not in (*BRANCHES, ROOT))
+    """Never none. Raises ``NotNowError`` while nobody has been started yet."""
+    found = sorted(child for child in world.recorder.pids if child not in (*BRANCHES, ROOT))
+    if not found:
+        raise NotNowError("nobody has been started yet")
+    return found
 
 
 def _everybody(world: World) -> frozenset[str]:
@@ -100,6 +105,8 @@ async def _kill_several(world: World, strike: Strike, chance: Random) -> Toll:
         kill(pid)
         killed = frozenset({child_id})
         tolls.append((pid, Toll(killed, killed, over_s=world.clock.monotonic_s())))
+    if not tolls:
+        raise NotNowError("nobody lives")
     total = Toll()
     for pid, toll in tolls:
         await _until_told(world, pid)
@@ -171,11 +178,16 @@ async def _restart_by_hand(world: World, strike: Strike, chance: Random) -> Toll
 
 async def _full_disk(world: World, strike: Strike, chance: Random) -> Toll:
     """The order plant's files may not grow: no order may leave; the operator restarts it when there is room."""
-    child_id = PLANTS[0]
-    pid = world.note_kill(child_id)
-    known = world.recorder.counts["journal_failed"]
+    pid = world.note_kill(PLANTS[0])
+    known = world.recorder.counts[JOURNAL_FAILED]
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-    failed = await world.until(lambda: world.recorder.counts["journal_failed"] > known or is_over(pid), TOLD_S)
+    problems = await sends_nothing(world, strike, pid, known)
+    return await start_anew(world, pid, problems)
+
+
+async def sends_nothing(world: World, strike: Strike, pid: int, known: int) -> list[str]:
+    """What is wrong of an order plant that cannot write its journal: it says so, and no order leaves."""
+    failed = await world.until(lambda: world.recorder.counts[JOURNAL_FAILED] > known or is_over(pid), TOLD_S)
     problems = [] if failed else ["the journal could not be written, and nobody said so"]
     # What was committed before may still be on its way to the socket.
     await asyncio.sleep(ON_ITS_WAY_S)
@@ -183,10 +195,15 @@ async def _full_disk(world: World, strike: Strike, chance: Random) -> Toll:
     await asyncio.sleep(strike.spell_s)
     if not is_over(pid) and world.recorder.sent != before:
         problems.append(f"{world.recorder.sent - before} orders were sent without a journal")
+    return problems
+
+
+async def start_anew(world: World, pid: int, problems: list[str]) -> Toll:
+    """The operator restarts an order plant whose journal can be written again."""
     if not is_over(pid):
-        await operate(world, "restart", id=child_id)
+        await operate(world, "restart", id=PLANTS[0])
         await _until_told(world, pid)
-    return Toll(frozenset({child_id}), frozenset({child_id}), problems=tuple(problems))
+    return Toll(frozenset({PLANTS[0]}), frozenset({PLANTS[0]}), problems=tuple(problems))
 
 
 async def _few_descriptors(world: World, strike: Strike, chance: Random) -> Toll:
@@ -205,7 +222,7 @@ async def _few_descriptors(world: World, strike: Strike, chance: Random) -> Toll
 
 async def _little_memory(world: World, strike: Strike, chance: Random) -> Toll:
     """No further memory, and then work that needs some."""
-    child_id = chance.choice([child for child in _workers(world) if child != "services/control"])
+    child_id = chance.choice([child for child in _workers(world) if child != "services/control"] or [PLANTS[0]])
     pid = world.recorder.pids.get(child_id, 0)
     size = memory_bytes_of(pid) if pid else 0
     if not size:

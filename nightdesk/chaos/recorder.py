@@ -20,6 +20,8 @@ class Recorder:
         """Those with an event of ``KEPT_EVENTS``."""
         self.counts: Counter[str] = Counter()
         """How often each event was logged."""
+        self.alerts: Counter[str] = Counter()
+        """How often the operator was called, by what for."""
         self.pids: dict[str, int] = {}
         """The newest process of each child, root included."""
         self.alive_together: list[str] = []
@@ -39,6 +41,8 @@ class Recorder:
         event = line.get("event")
         self.counts[str(event)] += 1
         child_id = line.get("child_id")
+        if event == "alert":
+            self.alerts[str(line.get("alert_event"))] += 1
         if event == SENT and not str(line.get("client_order_id")).startswith(EXIT_PREFIX):
             self.sent += 1
         if child_id == ORDER_PLANT and event not in (*STARTS, EXIT):

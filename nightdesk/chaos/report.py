@@ -10,7 +10,7 @@ from rich.text import Text
 
 from nightdesk.chaos.evidence import Evidence
 from nightdesk.chaos.invariants import TOLD_MAX, Losses, Verdict, losses
-from nightdesk.chaos.table import FAULTS, kinds_required
+from nightdesk.chaos.table import DRAWN, FAULTS, kinds_required
 
 ORDERS_A_MINUTE = 500
 """Orders that the exchange must have taken, per minute of the run, all faults included."""
@@ -47,6 +47,8 @@ class Report:
     evidence: Evidence
     verdicts: list[Verdict]
     requirements: list[Requirement] = field(default_factory=list)
+    possible: int = len(DRAWN)
+    """Kinds of fault that the run drew from."""
 
     @property
     def ok(self) -> bool:
@@ -56,7 +58,11 @@ class Report:
     @property
     def orders_a_minute(self) -> float:
         """Of the whole time, outages included."""
-        return self.orders / max(self.traded_s * RATE_MINUTES, RATE_MINUTES)
+        return self.a_minute(self.orders)
+
+    def a_minute(self, count: int) -> float:
+        """So many per minute of the whole time."""
+        return count / max(self.traded_s * RATE_MINUTES, RATE_MINUTES)
 
     def losses(self) -> Losses:
         """The three numbers that must be zero."""
@@ -66,7 +72,7 @@ class Report:
 def requirements(report: Report, problems: list[str]) -> list[Requirement]:
     """What the command demands of each seed, beside the invariants."""
     fills = len(report.evidence.exchange.fills)
-    kinds = kinds_required(report.minutes)
+    kinds = kinds_required(report.minutes, report.possible)
     reached = len(report.struck)
     rounds = report.evidence.rounds
     faulty = [text for each in rounds for text in each.problems]
@@ -80,7 +86,7 @@ def requirements(report: Report, problems: list[str]) -> list[Requirement]:
             report.orders_a_minute >= ORDERS_A_MINUTE,
         ),
         Requirement("fills", "> 0", str(fills), fills > 0),
-        Requirement("kinds of fault", f">= {kinds}", f"{reached} of {len(FAULTS)}", reached >= kinds),
+        Requirement("kinds of fault", f">= {kinds}", f"{reached} of {report.possible}", reached >= kinds),
         Requirement(
             "back in service", f"each round within {limit_s:g} s", longest,
             bool(rounds) and len(back) == len(rounds),
@@ -106,6 +112,7 @@ def document(report: Report) -> dict[str, Any]:
         "fills": len(report.evidence.exchange.fills),
         "rounds": len(report.evidence.rounds),
         "faults": report.struck.total(),
+        "faults_a_minute": round(report.a_minute(report.struck.total()), 1),
         "kinds": len(report.struck),
         "faults_by_kind": dict(sorted(report.struck.items())),
         "did_not_apply": dict(sorted(report.skipped.items())),

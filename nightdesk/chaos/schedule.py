@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
-SIZES = (1, 2, 3, 4)
-SIZE_SHARES = (0.4, 0.3, 0.2, 0.1)
+SIZES = (1, 2, 3, 4, 5, 6, 8)
+SIZE_SHARES = (0.15, 0.2, 0.2, 0.15, 0.12, 0.1, 0.08)
 """How many faults a round has, and how often."""
 
-CALM_S = (0.2, 1.2)
+CALM_S = (0.1, 0.8)
 """How long everybody trades in peace between two rounds."""
 
 BESIDE_S = (0.0, 1.5)

@@ -28,6 +28,9 @@ from nightdesk import (
 TICKS_MISSING_NS = 500_000_000
 """A market with many ticks a second that was silent for so long was not heard: that must have been announced."""
 
+STORM = "storm"
+"""The word of a file that stays: its strategy fails at each start, too."""
+
 STALE_ORDER_NS = 3_000_000_000
 """An order meant to be done at once that is still there after this is canceled, as a careful strategy would."""
 
@@ -51,8 +54,10 @@ class Busy(Strategy):
 
     def on_start(self) -> None:
         """Orders and positions of a former life are there already and are dealt with like any other."""
-        self._chance = random.Random(f"{self.parameters.seed} {self.name} {self.now_ns}")
         self._trouble = Path(self.parameters.trouble) if self.parameters.trouble else None
+        if self._trouble is not None and self._trouble.exists() and self._trouble.read_text().strip() == STORM:
+            _raise(self)
+        self._chance = random.Random(f"{self.parameters.seed} {self.name} {self.now_ns}")
         self._seen_ns: dict[str, int] = {}
         self._told: dict[str, int] = {}
         self.set_timer("turn", self.parameters.pace_s)
@@ -128,7 +133,8 @@ class Busy(Strategy):
     def _fail(self, file: Path) -> None:
         with contextlib.suppress(OSError):
             word = file.read_text().strip()
-            file.unlink()
+            if word != STORM:
+                file.unlink()
             TROUBLES.get(word, _nothing)(self)
 
 
@@ -162,6 +168,7 @@ TROUBLES: dict[str, Callable[[Busy], None]] = {
     "raise_after_order": _raise_after_order,
     "spin": _spin,
     "block": _block,
+    STORM: _raise,
 }
 """How a strategy may be told to fail."""
 

@@ -61,6 +61,7 @@ class Row(NamedTuple):
     matrix: str
     """Which rows of the fault matrix it is of (docs/reliability.md)."""
     weight: int
+    """How soon it comes; 0: only where it is asked for by name."""
     how: str
     needs: str
     """What it works by."""

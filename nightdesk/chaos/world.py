@@ -200,6 +200,16 @@ class World:
             await destroy(mark, self.clock)
         return code is not None
 
+    async def exit_code(self, timeout_s: float) -> int | None:
+        """What ``run.py`` ends with by itself; None when it goes on for so long."""
+        return None if self._system is None else await self._system.wait(timeout_s)
+
+    async def offline(self, words: tuple[str, ...], timeout_s: float) -> int | None:
+        """The exit code of a verb that needs no running system; None when it did not end in time."""
+        process = RunProcess(self._system_mark(self.recorder.generation), self._output("system"), self.clock, _ignore)
+        await process.start((*words, "--config", self.job.system.config_file), self.job.environment)
+        return await process.wait(timeout_s)
+
     @property
     def has_system_ended(self) -> bool:
         """Whether ``run.py`` has ended by itself."""
@@ -278,6 +288,10 @@ class World:
 
     def _system_mark(self, generation: int) -> str:
         return f"{self._name}-system-{generation}"
+
+
+def _ignore(line: dict[str, Any]) -> None:
+    """Of verbs the output is kept and nothing else."""
 
 
 class NotNowError(NightdeskError):

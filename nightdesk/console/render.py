@@ -193,7 +193,10 @@ def risk(result: dict[str, Any]) -> RenderableType:
             _limit_state(row["state"]),
         )
     breaches = ", ".join(f"{each['owner']} {each['code']}" for each in result["breaches"])
-    head = Text.assemble(("trading ", "dim"), result["trading_state"], ("   reached ", "dim"), breaches or "nothing")
+    why = f" ({result['reason']})" if result["reason"] and result["trading_state"] != "ACTIVE" else ""
+    head = Text.assemble(
+        ("trading ", "dim"), result["trading_state"], why, ("   reached ", "dim"), breaches or "nothing"
+    )
     return Group(head, table)
 
 

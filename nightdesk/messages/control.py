@@ -195,10 +195,14 @@ class LimitReport(Message, frozen=True, kw_only=True):
 
 
 class RiskReport(Message, frozen=True, kw_only=True):
-    """The answer to ``QueryRisk``; ``breaches`` are the loss limits that are reached: owner and code."""
+    """The answer to ``QueryRisk``; ``breaches`` are the loss limits that are reached: owner and code.
+
+    ``reason`` is why the state was set last; empty where nobody ever did.
+    """
 
     request_id: str
     trading_state: TradingState
+    reason: str
     breaches: tuple[tuple[str, str], ...]
     limits: tuple[LimitReport, ...]
 

@@ -94,6 +94,17 @@ _COMPLETED: dict[str, UpdateKind] = {
 _IMAGES: dict[str, UpdateKind] = {"open": UpdateKind.OPEN, "trigger pending": UpdateKind.TRIGGER_PENDING}
 """``status`` of a list's images while the order works; anything else but ``complete`` is on its way."""
 
+_WAITING = frozenset(
+    ORDER_TYPE_TO_WIRE[each]
+    for each in (
+        OrderType.STOP_MARKET,
+        OrderType.STOP_LIMIT,
+        OrderType.MARKET_IF_TOUCHED,
+        OrderType.LIMIT_IF_TOUCHED,
+    )
+)
+"""The price types of orders that wait for their trigger."""
+
 
 class ReportUnreadable(NightdeskError):
     """A report names no order or no side: nothing can be booked on it, drop it."""
@@ -265,6 +276,9 @@ def _is_execution(message: Any) -> bool:
 def _kind_of_image(message: Any) -> UpdateKind:
     """An image in a list has no completion reason: how the order ended shows in its last report and its totals."""
     status = message.status.lower()
+    if status == "open" and message.orig_price_type in _WAITING and message.price_type not in _WAITING:
+        # A stop that waits is never open: it has become what it is now, perhaps while nobody listened.
+        return UpdateKind.TRIGGERED
     if status != "complete":
         return _IMAGES.get(status, UpdateKind.RECEIVED)
     if message.total_fill_size and not message.total_unfilled_size and message.notify_type != ExchangeNotify.CANCEL:

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from nightdesk.messages import OrderStatus, OrderType, Side, VenueOrderId
 from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate
 from nightdesk.trading.order import Order
-
-PRICE_TOLERANCE = 1e-9
+from nightdesk.trading.units import PRICE_TOLERANCE
 
 _AT_REST = frozenset({OrderStatus.ACCEPTED, OrderStatus.TRIGGERED, OrderStatus.PARTIALLY_FILLED})
 _PRICED = frozenset({OrderType.LIMIT})

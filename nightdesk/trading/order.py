@@ -56,6 +56,13 @@ class Terms(NamedTuple):
     price: float | None
     trigger_price: float | None
 
+    def is_same(self, other: "Terms") -> bool:
+        """Whether both are the same to the billionth of a point: floats came over the wire."""
+        return self._in_nanos() == other._in_nanos()
+
+    def _in_nanos(self) -> tuple[int | None, ...]:
+        return (self.quantity, *(None if each is None else to_nanos(each) for each in self[1:]))
+
 
 class Levels(NamedTuple):
     """How far a bracket's exits are from the average price of its entry's fills, in ticks; 0: there is none."""
@@ -121,6 +128,11 @@ class Order:
     text: str = ""
     ts_last_ns: int = 0
     terms_ts_ns: int = 0
+    """The broker's time of the newest report of the quantity."""
+    prices_ts_ns: int = field(default=0, compare=False)
+    """The same of the prices, which a fill does not tell."""
+    answered_ts_ns: int = field(default=0, compare=False)
+    """The same of an answer to a change: what is not newer is a copy of it, and answers no later change."""
     quantity_max: int = 0
     """The most that we ever asked for; more than that filled is an overfill."""
     fill_keys: set[FillKey] = field(default_factory=set)
@@ -134,6 +146,8 @@ class Order:
     pending_levels: Levels | None = None
     cancel_wanted: bool = False
     """A cancel is due as soon as the order can be canceled (no broker's id yet, or another operation in flight)."""
+    heard_epoch: int = field(default=0, compare=False)
+    """The connection over which the broker told of it last, of those of this process."""
     misses: int = 0
     """How many complete answers of the broker in a row did not show this order."""
     first_miss_s: float = 0.0
@@ -141,6 +155,7 @@ class Order:
     def __post_init__(self) -> None:
         self.quantity_max = max(self.quantity_max, self.quantity)
         self.ts_last_ns = max(self.ts_last_ns, self.ts_init_ns)
+        self.prices_ts_ns = max(self.prices_ts_ns, self.terms_ts_ns)
 
     @property
     def is_final(self) -> bool:
@@ -219,10 +234,9 @@ class Order:
         """Replace them by what the broker holds."""
         self.stop_ticks, self.target_ticks = levels
 
-    def take_terms(self, terms: Terms, ts_event_ns: int) -> None:
-        """Replace the terms by those that the broker holds since ``ts_event_ns``."""
+    def take_terms(self, terms: Terms) -> None:
+        """Replace the terms by those that the broker holds."""
         self.quantity, self.price, self.trigger_price = terms
-        self.terms_ts_ns = ts_event_ns
 
     def book_fill(self, key: FillKey, quantity: int, price: float) -> None:
         """Count one execution whose key was not seen before."""

@@ -11,8 +11,9 @@ from nightdesk.errors import InvariantError
 from nightdesk.messages import ClientOrderId, OrderStatus, Side, StrategyId, VenueOrderId
 from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate, UpdateKind
 from nightdesk.trading.linked_orders import counted
-from nightdesk.trading.order import NO_ORDER, Change, Order, Purpose, Terms
+from nightdesk.trading.order import NO_ORDER, Change, Operation, Order, Purpose, Terms
 from nightdesk.trading.order_transitions import FINAL, TRANSITIONS, Step
+from nightdesk.trading.units import PRICE_TOLERANCE
 
 FINISHED_KEPT_MAX = 2_000
 """Finished orders that stay in memory for late reports; older ones are read back from the journal when needed."""
@@ -33,6 +34,8 @@ _STEPS: dict[UpdateKind, Step] = {
     UpdateKind.LINK_FAILED: Step.KNOWN,
     UpdateKind.NOTE: Step.KNOWN,
 }
+
+NS_PER_S = 1_000_000_000
 
 _TELLING = COMPLETIONS | {
     *(UpdateKind.MODIFY_FAILED, UpdateKind.CANCEL_FAILED, UpdateKind.LINK_FAILED, UpdateKind.NOTE)
@@ -214,26 +217,29 @@ class OrderTable:
         return [Change(step=Step.FILL_PART, update=update, is_new_status=True, is_overfill=overfill)]
 
     def _apply_terms(self, order: Order, update: BrokerUpdate) -> list[Change]:
-        """Take over the terms that the broker holds, unless the report is older than what we know."""
-        if order.status in FINAL or update.kind in COMPLETIONS or update.ts_event_ns < order.terms_ts_ns:
+        """Take over the terms that the broker holds, unless the report is older than what we know of each."""
+        if order.status in FINAL or update.kind in COMPLETIONS:
             return []
         is_modified = update.kind is UpdateKind.MODIFIED
-        terms = order.terms()
         is_asked = is_modified and order.pending_terms is not None and _is_asked(order, update)
-        if is_asked and order.pending_terms is not None:
-            terms = order.pending_terms
-        quantity, price, trigger = terms
-        if update.total_filled is not None and update.total_unfilled:
-            quantity = update.total_filled + update.total_unfilled
-        states_terms = is_modified or (update.is_snapshot and _STEPS.get(update.kind) is Step.OPEN)
-        if states_terms:
+        wanted = order.pending_terms if is_asked and order.pending_terms is not None else order.terms()
+        quantity, price, trigger = before = order.terms()
+        states_terms = is_modified or (update.is_snapshot and _STEPS.get(update.kind) in (Step.OPEN, Step.TRIGGER))
+        if update.ts_event_ns >= order.terms_ts_ns:
+            quantity = wanted.quantity
+            if update.total_filled is not None and update.total_unfilled:
+                quantity = update.total_filled + update.total_unfilled
+                order.terms_ts_ns = update.ts_event_ns
+        if states_terms and update.ts_event_ns >= order.prices_ts_ns:
+            price, trigger = wanted.price, wanted.trigger_price
             price = update.price if update.price is not None and price is not None else price
             trigger = update.trigger_price if update.trigger_price is not None and trigger is not None else trigger
-        if Terms(quantity, price, trigger) == order.terms():
+            order.prices_ts_ns = update.ts_event_ns
+        if Terms(quantity, price, trigger) == before:
             return []
         if order.link_group and not is_asked:
             order.link_losses = max(0, order.link_losses + order.quantity - quantity)
-        order.take_terms(Terms(quantity, price, trigger), update.ts_event_ns)
+        order.take_terms(Terms(quantity, price, trigger))
         if not states_terms or order.status is OrderStatus.PENDING_UPDATE:
             return []
         return [Change(Step.UPDATED, update, is_new_status=False)]
@@ -241,23 +247,27 @@ class OrderTable:
     def _changed(self, order: Order, step: Step, update: BrokerUpdate) -> list[Change]:
         if update.is_snapshot and step is Step.OPEN and order.status is OrderStatus.UNKNOWN and order.triggered:
             step = Step.TRIGGER
-        if step is Step.UPDATED and order.status is OrderStatus.PENDING_UPDATE and not _is_asked(order, update):
+        if order.status is OrderStatus.PENDING_UPDATE and not _answers(order, step, update):
             step = Step.KNOWN
         was_triggered = order.triggered
         if step is Step.TRIGGER:
             order.triggered = True
         before = order.status
+        is_refused_cancel = step is Step.CANCEL_REFUSED and order.operation is Operation.CANCEL
         moved = self.step(order, step)
-        if step in (Step.UPDATED, Step.UPDATE_REFUSED) and before is OrderStatus.PENDING_UPDATE:
-            order.pending_terms, order.pending_levels, order.operation = None, None, None
-        if step is Step.CANCEL_REFUSED and before is OrderStatus.PENDING_CANCEL:
+        if step in (Step.UPDATED, Step.UPDATE_REFUSED):
+            if before is OrderStatus.PENDING_UPDATE:
+                order.pending_terms, order.pending_levels, order.operation = None, None, None
+            if before is OrderStatus.PENDING_UPDATE or not _is_changed_by_server(order):
+                order.answered_ts_ns = max(order.answered_ts_ns, update.ts_event_ns)
+        if is_refused_cancel:
             order.operation = None
         if order.status in FINAL:
             order.operation, order.pending_terms, order.cancel_wanted = None, None, False
             order.pending_levels = None
         if step is Step.TRIGGER and order.status not in FINAL:
             return [] if was_triggered else [Change(step, update, is_new_status=moved)]
-        return [Change(step, update, is_new_status=True)] if moved else []
+        return [Change(step, update, is_new_status=moved)] if moved or is_refused_cancel else []
 
     def _linked_with(self, order: Order) -> list[Order]:
         """The other orders of its group, as far as they are not over."""
@@ -285,15 +295,35 @@ class OrderTable:
                     self.forget(client_order_id)
 
 
+def _is_changed_by_server(order: Order) -> bool:
+    """Trailing and linked orders are, and each change is reported as one of ours would be."""
+    return bool(order.trail_by_ticks or order.link_group)
+
+
+def _answers(order: Order, step: Step, update: BrokerUpdate) -> bool:
+    """Whether a report may end the change that is under way; what is no answer to any always passes."""
+    if step is Step.UPDATED:
+        return _is_asked(order, update)
+    # A refusal does not say which change it is of, and each is told twice or more often.
+    return step is not Step.UPDATE_REFUSED or not _is_copy(order, update)
+
+
+def _is_copy(order: Order, update: BrokerUpdate) -> bool:
+    """Whether a report answers a change before the present one, or has answered it: no two have one time, as long as
+    times are finer than seconds."""
+    ts_ns, answered_ns = update.ts_event_ns, order.answered_ts_ns
+    return 0 < ts_ns < answered_ns or (ts_ns == answered_ns and ts_ns % NS_PER_S != 0)
+
+
 def _is_asked(order: Order, update: BrokerUpdate) -> bool:
-    """Whether a change that is reported is the one that we asked for: trailing and linked orders the server changes,
-    too, whose reports say what it has made of them."""
+    """Whether a change that is reported is the one that we asked for: not one that the server made by itself, and not a
+    copy of an earlier one, of which the reports say what they have made of the order."""
     wanted = order.pending_terms
-    if not (order.trail_by_ticks or order.link_group or order.pending_levels):
-        return True
-    if wanted is None:
+    if _is_copy(order, update):
         return False
+    if wanted is None:
+        return not (_is_changed_by_server(order) or order.pending_levels)
     if update.total_filled is not None and update.total_filled + (update.total_unfilled or 0) != wanted.quantity:
         return False
     told = ((update.price, wanted.price), (update.trigger_price, wanted.trigger_price))
-    return all(there is None or asked is None or there == asked for there, asked in told)
+    return all(there is None or asked is None or abs(there - asked) <= PRICE_TOLERANCE for there, asked in told)

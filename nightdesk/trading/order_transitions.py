@@ -163,7 +163,8 @@ _ROWS: dict[S, dict[Step, S | None]] = {
         Step.DENY: S.DENIED,
         Step.SEND: S.UNKNOWN,
         Step.DOUBT: S.UNKNOWN,
-        Step.REQUEST_CANCEL: S.PENDING_CANCEL,
+        # Neither a cancel nor its refusal says whether there is an order.
+        Step.REQUEST_CANCEL: S.UNKNOWN,
         Step.SETTLE: None,
         Step.NOT_FOUND: S.REJECTED,
         Step.KNOWN: S.SUBMITTED,
@@ -173,7 +174,7 @@ _ROWS: dict[S, dict[Step, S | None]] = {
         Step.UPDATED: None,
         Step.UPDATE_REFUSED: S.UNKNOWN,
         Step.CANCEL_CONFIRMED: S.PENDING_CANCEL,
-        Step.CANCEL_REFUSED: None,
+        Step.CANCEL_REFUSED: S.UNKNOWN,
     },
 }
 

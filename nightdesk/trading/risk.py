@@ -6,7 +6,7 @@ from nightdesk.messages import Denial, OrderType, Side, SubmitOrder, TradingStat
 from nightdesk.trading.held_terms import held_fault
 from nightdesk.trading.market_checks import expired, mismatch, rolled, session_closed, session_no_trade
 from nightdesk.trading.risk_view import GateView, Refusal, only_lowers
-from nightdesk.trading.units import is_on_tick
+from nightdesk.trading.units import is_on_tick, to_nanos
 
 CLIENT_ORDER_ID_LENGTH_MAX = 64
 PRICE_MAX = 1e12
@@ -115,7 +115,7 @@ def _exit_fault(order: SubmitOrder, view: GateView) -> str:
         return ""
     is_buy = order.side is Side.BUY
     for name, ticks in (("stop_ticks", order.stop_ticks * is_buy), ("target_ticks", order.target_ticks * (not is_buy))):
-        if ticks and at - ticks * view.tick_rules.tick_size <= 0:
+        if ticks and to_nanos(at) <= ticks * to_nanos(view.tick_rules.tick_size):
             return f"{name} {ticks} from {at} would be at or below 0"
     return ""
 

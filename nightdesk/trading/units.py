@@ -4,6 +4,8 @@ from decimal import Decimal
 
 PRICE_SCALE = 1_000_000_000
 MONEY_SCALE = 1_000_000
+PRICE_TOLERANCE = 1e-9
+"""Two prices that are nearer to each other are the same one."""
 
 
 def to_nanos(price: float) -> int:

@@ -44,6 +44,9 @@ class Books(NamedTuple):
     """The fill ids of each order."""
     events: frozenset[int]
     exchange: dict[str, Exchanged]
+    """By our tag; a bracket's exits, which the server makes without one, are left out."""
+    notes: dict[str, str]
+    """The journal's small things that are kept over restarts."""
 
     def row(self, client_order_id: str) -> dict[str, Any] | None:
         """The journal's row of an order."""
@@ -70,12 +73,13 @@ def read_books(rig: Rig) -> Books:
         rows = {row["client_order_id"]: dict(row) for row in connection.execute("SELECT * FROM orders")}
         fills = connection.execute("SELECT client_order_id, fill_id FROM fills").fetchall()
         events = frozenset(row[0] for row in connection.execute("SELECT event_id FROM events"))
+        notes = dict(connection.execute("SELECT key, value FROM meta").fetchall())
         (sound,) = connection.execute("PRAGMA integrity_check").fetchone()
     finally:
         connection.close()
     assert sound == "ok", f"the journal is damaged: {sound}"
     booked = {name: frozenset(fill for owner, fill in fills if owner == name) for name in rows}
-    return Books(rows, booked, events, _exchange(rig.state_dir))
+    return Books(rows, booked, events, _exchange(rig.state_dir), notes)
 
 
 def _copied(rig: Rig) -> Path:
@@ -95,6 +99,8 @@ def _exchange(state_dir: Path) -> dict[str, Exchanged]:
         return {}
     found = {}
     for basket_id, order in account.orders.items():
+        if not order.user_tag:
+            continue
         fills = frozenset(fill.fill_id for fill in account.fills if fill.basket_id == basket_id)
         found[order.user_tag] = Exchanged(account.user_tags[order.user_tag], order.state, basket_id, fills)
     return found

@@ -49,6 +49,10 @@ class Path(ABC):
     """What a whole sweep must meet."""
     at_birth: ClassVar[bool] = False
     """The way begins with the plant's birth."""
+    durability: ClassVar[str] = "process"
+    """Of the journal."""
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    """System calls that are no points; none on a way that is short enough."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
@@ -75,7 +79,7 @@ class Path(ABC):
         """With the next plant in service (or, after a passed way, with the same): check, and leave nothing at work."""
 
 
-def _heard(trace: list[Call]) -> bool:
+def heard(trace: list[Call]) -> bool:
     """Whether something was read from the gateway after something was sent to it."""
     sent = [index for index, call in enumerate(trace) if call.kind is Kind.LINK_OUT and call.got]
     return bool(sent) and any(call.kind is Kind.LINK_IN and call.got for call in trace[sent[0] :])
@@ -131,7 +135,7 @@ class NewOrder(Path):
             return NO_INTENT
         if not books.exchanged(self.order_id).received:
             return UNSENT
-        if not _heard(trace):
+        if not heard(trace):
             return UNHEARD
         if row["venue_order_id"] is None:
             return UNKNOWN
@@ -149,6 +153,13 @@ class NewOrder(Path):
             never_received(books, self.order_id)
         else:
             adopted(books, self.order_id, OrderStatus.FILLED)
+
+
+class PowerOrder(NewOrder):
+    """The same with a journal that survives a power loss: each commit has its fsync, a call more to die at."""
+
+    name = "order-power"
+    durability = "power"
 
 
 class Fill(Path):
@@ -271,7 +282,7 @@ class Modify(Path):
             return WRITTEN
         if row["status"] != OrderStatus.PENDING_UPDATE:
             return self.NOT_ASKED
-        return self.CHANGED if _heard(trace) else self.ASKED
+        return self.CHANGED if heard(trace) else self.ASKED
 
     async def settled(self, rig: Rig, row: str) -> None:
         ours = read_books(rig).row(self.order_id)
@@ -289,10 +300,11 @@ class FlattenAll(Path):
     """A flatten: the cancel of what works, then one closing order, to the end of the position."""
 
     name = "flatten"
-    NOT_BEGUN = "no closing order is in any book"
+    NOT_NOTED = "the flatten is in no book"
+    NOT_BEGUN = "the flatten is noted, no closing order is in any book"
     EXIT_UNSENT = "the closing order is journalled and was not sent"
     EXIT_SENT = "the closing order is at the exchange, the journal lacks its fills"
-    rows = frozenset({NOT_BEGUN, EXIT_UNSENT, EXIT_SENT, WRITTEN})
+    rows = frozenset({NOT_NOTED, NOT_BEGUN, EXIT_UNSENT, EXIT_SENT, WRITTEN})
 
     def __init__(self) -> None:
         super().__init__()
@@ -317,22 +329,26 @@ class FlattenAll(Path):
     def judge(self, books: Books, trace: list[Call]) -> str:
         exits = self._new_exits(books)
         assert len(exits) <= 1, f"more than one closing order: {exits}"
+        is_noted = _is_noted(books)
         if not exits:
-            return self.NOT_BEGUN
+            return self.NOT_BEGUN if is_noted else self.NOT_NOTED
         if not books.exchanged(exits[0]).received:
+            assert is_noted, "a closing order is journalled and the flatten is not"
             return self.EXIT_UNSENT
         return self.EXIT_SENT if books.lacking(exits[0]) else WRITTEN
 
     async def settled(self, rig: Rig, row: str) -> None:
-        books = read_books(rig)
-        exits = [name for name in self._new_exits(books) if books.exchanged(name).received]
-        assert len(exits) <= 1, f"more than one closing order was sent: {exits}"
-        assert rig.strategy.position() == (0 if exits else QUANTITY)
-        if row != PASSED:
-            # A flatten is not resumed: who asked for it sees in its welcome what is left, and asks again.
+        if row == self.NOT_NOTED:
+            # Who asked for it sees in its welcome what is left, and asks again. Any other one is carried to its end.
+            assert rig.strategy.position() == QUANTITY
             self.act(rig)
         await rig.until(lambda: rig.strategy.position() == 0, "the position is closed")
         await rig.until(lambda: is_final(read_books(rig).row(self.order_id)), "nothing works any more")
-        await rig.until(
-            lambda: len(rig.events("flatten_done")) == len(rig.events("flatten_started")) > 0, "the flatten is over"
-        )
+        await rig.until(lambda: not _is_noted(read_books(rig)), "the flatten is over")
+        books = read_books(rig)
+        exits = [name for name in self._new_exits(books) if books.exchanged(name).received]
+        assert len(exits) == 1, f"not one closing order was sent: {exits}"
+
+
+def _is_noted(books: Books) -> bool:
+    return books.notes.get("flattens", "[]") != "[]"

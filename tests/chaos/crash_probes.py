@@ -81,13 +81,20 @@ WAITING = ("pause", "restart_syscall")
 """What a thread that does nothing is found in; to kill it there is to kill before the way begins."""
 
 
-def points_of(trace: list[Call]) -> list[Point]:
-    """Every point of a recorded trace, in its order."""
+SILENT = frozenset(
+    {"brk", "getegid", "geteuid", "getgid", "getpid", "getrandom", "getsockname", "getsockopt", "gettid", "getuid"}
+    | {"madvise", "mprotect", "munmap", "newfstatat", "rseq", "rt_sigprocmask", "set_robust_list", "uname"}
+)
+"""Calls that leave nothing behind outside of the process: to die at one is to die at the next call that does."""
+
+
+def points_of(trace: list[Call], left_out: frozenset[str] = frozenset()) -> list[Point]:
+    """Every point of a recorded trace, in its order, but those at calls of these names."""
     counts: Counter[str] = Counter()
     found = []
     for call in trace:
         counts[call.name] += 1
-        if call.name not in WAITING:
+        if call.name not in WAITING and call.name not in left_out:
             found.append(Point(call.name, counts[call.name]))
     return found
 

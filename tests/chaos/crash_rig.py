@@ -33,6 +33,7 @@ from nightdesk.messages import (
     StrategyWelcome,
     SubmitOrder,
     TradingPermissionChanged,
+    TradingState,
 )
 from nightdesk.settings.models import Settings
 from nightdesk.settings.runtime import RunConfiguration
@@ -49,7 +50,7 @@ DEADLINE_S = 60.0
 DYING_S = 3.0
 
 
-def configuration(folder: Path) -> RunConfiguration:
+def configuration(folder: Path, durability: str = "process") -> RunConfiguration:
     """One strategy, a quiet synthetic market, and limits that nothing here meets."""
     settings = {
         "name": "crash",
@@ -65,6 +66,7 @@ def configuration(folder: Path) -> RunConfiguration:
             "source": {"kind": "synthetic", "ticks_per_second": TICKS_PER_SECOND},
             "wire_log_mb": 1000,
         },
+        "journal": {"durability": durability},
     }
     return RunConfiguration(
         settings=Settings.model_validate(settings),
@@ -128,6 +130,12 @@ class LaneStrategy:
             elif isinstance(each, TradingPermissionChanged):
                 permitted = each.permitted and self.welcome is not None
         return permitted
+
+    @property
+    def halted(self) -> bool:
+        """Whether the present plant has said that trading is halted, which nothing here asks for."""
+        news = (each for each in self.got[self._since :] if isinstance(each, TradingPermissionChanged))
+        return any(each.trading_state is TradingState.HALTED for each in news)
 
     @property
     def epoch(self) -> int:
@@ -230,9 +238,11 @@ class Rig:
     async def until_dead_or(self, predicate: Callable[[], object], what: str) -> None:
         """Wait for something that the living plant does, or for its death."""
         try:
-            await wait_until_async(lambda: self.plant.dead.is_set() or predicate(), DEADLINE_S)
+            await wait_until_async(lambda: self.plant.dead.is_set() or self.strategy.halted or predicate(), DEADLINE_S)
         except AssertionError:
             raise AssertionError(f"not within {DEADLINE_S} s: {what}\n{self.tail()}") from None
+        if self.strategy.halted:
+            raise AssertionError(f"trading is HALTED before this: {what}\n{self.tail()}")
 
     async def kill(self) -> None:
         """kill -9, and wait for the end."""
@@ -302,11 +312,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def crash_rig() -> AsyncIterator[Rig]:
+async def crash_rig(durability: str = "process") -> AsyncIterator[Rig]:
     """A rig in a folder of its own, without a plant yet."""
     folder = Path(tempfile.mkdtemp(prefix="nd-"))
     try:
-        run = configuration(folder)
+        run = configuration(folder, durability)
         logger = structlog.wrap_logger(
             structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
         )

@@ -84,7 +84,7 @@ class Sweep:
         """Every point of the way as it is when nobody dies."""
         recorded = await self._round(None)
         assert recorded.row == PASSED
-        return points_of(recorded.calls)
+        return points_of(recorded.calls, self.path.left_out)
 
     async def kill_at(self, point: Point) -> bool:
         """One round; whether the plant died of it. A failure names the point."""
@@ -106,7 +106,7 @@ class Sweep:
         return True
 
     async def _open(self) -> None:
-        self._rig = await self._stack.enter_async_context(crash_rig())
+        self._rig = await self._stack.enter_async_context(crash_rig(self._path_type.durability))
         self.path = self._path_type()
         self.probe = await self._probing(self._rig)
         await self._rig.raise_plant()
@@ -139,6 +139,7 @@ class Sweep:
             row = path.judge(books, trace.calls)
             await rig.raise_plant()
             await rig.serve()
+        check_moment(rig, read_books(rig))
         await path.settled(rig, row)
         check_moment(rig, read_books(rig))
         return Round(row, trace.calls)

@@ -36,7 +36,7 @@ class QuickOrderPlant(OrderPlantBody):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.reconcile_policy = ReconcilePolicy(
-            span_s=0.1, quiet_s=0.02, retry_s=0.05, replay_everything=True, positions_s=0.0
+            span_s=0.03, quiet_s=0.01, retry_s=0.01, replay_everything=True, positions_s=0.0
         )
 
 

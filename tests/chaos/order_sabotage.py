@@ -5,6 +5,7 @@ that a test has in processes of their own (``nursery``) inherit it. Nothing of t
 """
 
 import asyncio
+import functools
 import itertools
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from actors.plants import order_account, order_gate, order_lane
+from actors.plants import order_account, order_gate, order_lane, order_reconcile, order_resurrection, order_sender
 from actors.plants.journal import EVENTS_PER_INTENT, Journal
 from nightdesk.messages import FillId, OrderStatus
 from nightdesk.trading.broker import BrokerUpdate, FillKey
@@ -22,8 +23,8 @@ from nightdesk.trading.order_transitions import Step
 VARIABLE = "NIGHTDESK_TEST_SWITCHED_OFF"
 """The environment variable with the name of what is off in this process."""
 
-LATE_S = 0.05
-"""How long after its order's frame an intent is written, where it is not written before it."""
+LATE_S = 0.005
+"""How long after its frame or its word something is written, where it is not written before it."""
 
 
 def _commit_after_send() -> None:
@@ -101,6 +102,56 @@ def _no_doubt() -> None:
     _replace(order_account.Account, "doubt", give_up)
 
 
+def _tell_before_commit() -> None:
+    """What came of an order is told at once, and written a little later."""
+    commit = order_account.Account.commit
+
+    def commit_later(self: Any, order: Order, *messages: Any, fill: Any = None) -> bool:
+        asyncio.get_running_loop().call_later(LATE_S, functools.partial(commit, self, order, *messages, fill=fill))
+        return True
+
+    _replace(order_account.Account, "commit", commit_later)
+
+
+def _no_tombstones() -> None:
+    """An order that the broker's silence has ended is over, whatever comes of it."""
+    revive = order_resurrection.Resurrections._revive
+
+    def revive_others(self: Any, order: Order) -> None:
+        if not order.tombstone:
+            revive(self, order)
+
+    _replace(order_resurrection.Resurrections, "_revive", revive_others)
+
+
+def _any_connection() -> None:
+    """An intent is sent over whichever connection there is."""
+    _replace(order_sender.Sender, "_is_unsent", lambda self, order: order.status is OrderStatus.INITIALIZED)
+
+
+def _no_buffer() -> None:
+    """Live reports count as they come, in the middle of lists that are older."""
+    take = order_reconcile.Reconciler.on_update
+
+    def take_at_once(self: Any, update: BrokerUpdate) -> None:
+        self._buffer = None
+        take(self, update)
+
+    _replace(order_reconcile.Reconciler, "on_update", take_at_once)
+
+
+def _forget_cancels() -> None:
+    """A cancel that has to wait is remembered by the process alone."""
+    request = order_sender.Sender.request_cancel
+
+    def request_unwritten(self: Any, order: Order) -> None:
+        commit, self._account.commit = self._account.commit, lambda *_arguments, **_more: True
+        request(self, order)
+        self._account.commit = commit
+
+    _replace(order_sender.Sender, "request_cancel", request_unwritten)
+
+
 def _no_worst_case() -> None:
     """Limits count what is filled, and nothing of what works, is on its way, or in doubt."""
     _replace(Order, "exposure", property(lambda self: 0))
@@ -112,6 +163,11 @@ SABOTAGES: dict[str, Callable[[], None]] = {
     "duplicate-fill key": _no_fill_key,
     "in-doubt rule": _no_doubt,
     "worst-case exposure": _no_worst_case,
+    "commit before the word": _tell_before_commit,
+    "tombstones": _no_tombstones,
+    "connection epoch": _any_connection,
+    "lists before live reports": _no_buffer,
+    "memory of cancels": _forget_cancels,
 }
 
 

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from nightdesk.chaos.choice import chosen
 from nightdesk.chaos.process import MARK
-from nightdesk.chaos.table import kinds_required
+from nightdesk.chaos.table import FAULTS, kinds_required
+from tests.chaos.fault_rows import (
+    nobody_is_given_up,
+    nothing_is_halted,
+    orders_stay_owned,
+    run_row,
+    settled_before_trading,
+)
 from tests.chaos.seeds import seeded
 from tests.e2e.harness import ROOT, Process, short_folder
 from tests.support import wait_until
 
 MINUTES = 1.0
+ROWS_SEED = 7
 RUN_S = 400.0
 """A run of this length with its start, its settling and its audit, on a machine that others load."""
 
@@ -36,7 +45,7 @@ def marked_processes(folder: Path) -> list[int]:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("seed", [233, 53])
+@pytest.mark.parametrize("seed", [pytest.param(233, id="short"), pytest.param(53, id="further")])
 def test_every_invariant_holds_of_a_seed(seed: int, request: pytest.FixtureRequest) -> None:
     """Exit code 0, the three numbers zero, and enough orders, fills and kinds of fault for that to mean something."""
     with seeded(request, seed), short_folder() as folder:
@@ -57,6 +66,16 @@ def test_every_invariant_holds_of_a_seed(seed: int, request: pytest.FixtureReque
         assert found["kinds"] >= kinds_required(MINUTES)
         assert json.loads((kept / "report.json").read_text()) == found
         assert marked_processes(folder) == []
+
+
+@pytest.mark.chaos
+def test_quick_rows_of_the_matrix_in_short(request: pytest.FixtureRequest) -> None:
+    """Each kind of the rows 1, 11, 16 and 19 once: deaths of strategies, failing callbacks, damage, repetition."""
+    kinds = chosen("row:1,row:11,row:16,row:19", FAULTS)
+    with seeded(request, ROWS_SEED), short_folder() as folder:
+        outcome = run_row(folder, ROWS_SEED, kinds, 1)
+        for check in (orders_stay_owned, nobody_is_given_up, nothing_is_halted, settled_before_trading):
+            check(outcome)
 
 
 @pytest.mark.chaos

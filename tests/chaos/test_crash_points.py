@@ -1,14 +1,16 @@
 """The order plant dies at every system call of an order's ways; the next one finds nothing lost and nothing doubled.
 
-Rows 2 to 6 of the fault matrix, for a new order, the fills of an order that rests, a cancel, a change, a flatten, and
-for a recovery itself. What each of the rows must lead to is in ``crash_paths``, what must hold at every moment in
-``crash_books``. With strace each system call of the process is a point; where it is missing, each call of the
-interpreter to sockets, journal, event loop and log is one, with the same checks.
+Rows 2 to 6 of the fault matrix, for a new order (of each durability of the journal), two linked ones, a bracket, the
+fills of an order that rests, a cancel, a change, a flatten, and for a recovery itself. What each of the rows must lead
+to is in ``crash_paths``, ``crash_linked`` and ``crash_recovery``, what must hold at every moment in ``crash_books``.
+With strace each system call of the process is a point; where it is missing, each call of the interpreter to sockets,
+journal, event loop and log is one, with the same checks.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import pytest
 
@@ -20,13 +22,33 @@ from tests.chaos.crash_sweep import Probing, Sweep, sweep_sample, sweep_whole
 from tests.chaos.seeds import seeded
 
 SEED = 6
-SAMPLES = {"order": 14, "fill": 6, "cancel": 6, "modify": 6, "flatten": 6, "recovery": 8}
-"""Points of the short form."""
 
-FLOORS = {"order": 80, "fill": 40, "cancel": 40, "modify": 50, "flatten": 100, "recovery": 400}
-"""Deaths that a whole sweep by strace must reach, or it has not looked."""
 
-FLOORS_INSIDE = {"order": 40, "fill": 15, "cancel": 20, "modify": 20, "flatten": 40, "recovery": 150}
+class Amount(NamedTuple):
+    """How much of one way is swept."""
+
+    sample: int
+    """Points of the short form."""
+    floor: int
+    """Deaths that a whole sweep by strace must reach, or it has not looked."""
+    floor_inside: int
+    """The same without strace."""
+
+
+AMOUNTS = {
+    "order": Amount(12, 80, 40),
+    "order-power": Amount(6, 80, 40),
+    "oco": Amount(6, 80, 40),
+    "bracket": Amount(6, 120, 60),
+    "fill": Amount(4, 40, 15),
+    "cancel": Amount(6, 40, 20),
+    "modify": Amount(6, 50, 20),
+    "flatten": Amount(6, 100, 40),
+    "recovery": Amount(5, 500, 150),
+}
+
+QUICK = "order", "bracket", "fill"
+"""The ways of which a sample is in the default run."""
 
 TIMEOUT_S = 3600.0
 
@@ -68,15 +90,17 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return say
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.chaos) for name in PATHS]
+)
 def test_books_agree_after_deaths_at_sampled_calls(
     request: pytest.FixtureRequest, tell: Callable[[str], None], name: str
 ) -> None:
     """A few points of each way, spread over the whole of it; a new order meets rows 3 and 6 among them."""
     needed = {UNSENT, UNBOOKED} if name == "order" else set()
     with seeded(request, SEED) as chance:
-        sweep = swept(name, the_best_probe, tell, lambda it: sweep_sample(it, SAMPLES[name], chance, needed))
-    assert sweep.tally.killed.total() >= SAMPLES[name] // 2
+        sweep = swept(name, the_best_probe, tell, lambda it: sweep_sample(it, AMOUNTS[name].sample, chance, needed))
+    assert sweep.tally.killed.total() >= AMOUNTS[name].sample // 2
     assert needed <= sweep.tally.killed.keys()
 
 
@@ -92,8 +116,8 @@ def test_books_agree_after_deaths_inside(request: pytest.FixtureRequest, tell: C
 def test_books_agree_after_a_death_at_every_system_call(tell: Callable[[str], None], name: str) -> None:
     """The whole sweep: each call of the way, and on until the way is passed alive; every row of it is met."""
     sweep = swept(name, the_best_probe, tell, sweep_whole)
-    is_inside = isinstance(sweep.probe, InsideProbe)
-    assert sweep.tally.killed.total() >= (FLOORS_INSIDE if is_inside else FLOORS)[name]
+    is_inside, amount = isinstance(sweep.probe, InsideProbe), AMOUNTS[name]
+    assert sweep.tally.killed.total() >= (amount.floor_inside if is_inside else amount.floor)
     assert sweep.path.rows <= sweep.tally.killed.keys()
 
 
@@ -102,7 +126,7 @@ def test_books_agree_after_a_death_at_every_system_call(tell: Callable[[str], No
 def test_books_agree_after_a_death_inside_at_every_call(tell: Callable[[str], None], name: str) -> None:
     """The same without strace."""
     sweep = swept(name, inside, tell, sweep_whole)
-    assert sweep.tally.killed.total() >= FLOORS_INSIDE[name]
+    assert sweep.tally.killed.total() >= AMOUNTS[name].floor_inside
     assert sweep.path.rows <= sweep.tally.killed.keys()
 
 

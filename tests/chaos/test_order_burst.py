@@ -15,9 +15,11 @@ import pytest
 
 from nightdesk.chaos.books import exchange_book, journal_book
 from nightdesk.chaos.evidence import Evidence
-from nightdesk.chaos.gather import Wire
+from nightdesk.chaos.gather import NEW_ORDER_REQUESTS
 from nightdesk.chaos.invariants import losses
 from nightdesk.clocks import SystemClock
+from nightdesk.simulator.wire.wire_log import Kind
+from nightdesk.simulator.wire.wire_log_reader import read_records
 from tests.chaos.seeds import forms, seeded
 from tests.chaos.trading import PATIENT, in_service
 from tests.e2e.agreement import ACCOUNT
@@ -28,7 +30,7 @@ SEED = 10
 STRATEGIES = 4
 BOUNDLESS = 100_000
 WIRE_LOG_MB = 4_000
-BETWEEN_KILLS_S = (2.0, 5.0)
+BETWEEN_KILLS_S = (0.5, 3.0)
 """From the moment at which orders arrive again to the next kill."""
 
 BACK_S = 120.0
@@ -104,20 +106,24 @@ def _settle(system: System) -> None:
     )
 
 
+def _received(state_dir: Path) -> Counter[str]:
+    """The tags of all requests for new orders. Most of the log are ticks and lists: they are not even decoded."""
+    records = (each for each in read_records(state_dir) if each.kind is Kind.RECEIVED)
+    return Counter(each.message.user_tag for each in records if each.template_id in NEW_ORDER_REQUESTS)
+
+
 def _evidence(system: System, positions: dict[str, int]) -> Evidence:
-    wire = Wire()
-    wire.read(system.state_dir)
     return Evidence(
         exchange=exchange_book(system.state_dir),
         journal=journal_book(system.state_dir),
-        received=Counter({tag: count for tag, count in wire.tags.items() if tag}),
+        received=_received(system.state_dir),
         system_positions={(ACCOUNT, symbol): quantity for symbol, quantity in positions.items()},
         strategy_positions={},
         lines=[],
     )
 
 
-@pytest.mark.parametrize("orders", forms(1_000, 10_000))
+@pytest.mark.parametrize("orders", forms(300, 10_000))
 def test_nothing_is_lost_or_doubled_in_a_burst_under_kills(
     request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], orders: int
 ) -> None:
@@ -151,6 +157,6 @@ def test_nothing_is_lost_or_doubled_in_a_burst_under_kills(
         assert found == (0, 0, 0)
         assert evidence.exchange.tags.total() >= orders
         assert evidence.received == evidence.exchange.tags
-        assert kills >= orders // 1_000
+        assert kills >= max(1, orders // 500)
         assert told["fills"] >= orders // 10
         assert not system.processes()
