@@ -9,7 +9,7 @@ import pytest
 from actors.plants.order_flatten import FlattenPolicy
 from nightdesk.errors import JournalError
 from nightdesk.messages import Flatten, OperatorFlatten, OrderStatus, SetTradingState, StrategyId, TradingState
-from tests.order_plant_exchange import Exchange, guarded, long_two
+from tests.order_plant_exchange import Exchange, guarded, held, long_two, results
 from tests.order_plant_session_support import CONTROL, ONE, OPEN, alerts, begun, canceled, exits
 from tests.order_plant_session_support import play as play_at
 from tests.order_plant_support import FakePeer, FakeSession, Plant, complete, filled, image, turns, working
@@ -21,10 +21,12 @@ def stop_is_canceled() -> Any:
     return complete("stop", "b3", "C", 0, 2, transaction_type=2, is_snapshot=True)
 
 
-async def asked(body: Plant, session: FakeSession, peer: FakePeer, epoch: int, who: str) -> None:
+async def asked(
+    body: Plant, session: FakeSession, peer: FakePeer, epoch: int, who: str, *, cancels_s: float = 600.0
+) -> None:
     """The stop is canceled at the exchange, and nobody here hears of it any more."""
     await guarded(body, peer, epoch)
-    body.flattener._policy = FlattenPolicy(cancels_s=600.0)
+    body.flattener._policy = FlattenPolicy(cancels_s=cancels_s, reconciled_s=min(cancels_s, 10.0))
     if who == "operator":
         body.receive(CONTROL, OperatorFlatten(request_id="1", reply_to=CONTROL, strategy_id=StrategyId("")))
     else:
@@ -68,6 +70,29 @@ def test_next_order_plant_closes_what_was_to_be_closed(tmp_path: Path, who: str)
 
     asyncio.run(second())
     asyncio.run(third())
+
+
+@pytest.mark.parametrize("who", ["operator", "strategy"])
+def test_flatten_whose_link_is_lost_goes_on_with_the_next_one(tmp_path: Path, who: str) -> None:
+    """The same process; whoever asked is told, and the position is closed once, over as many links as it takes."""
+
+    async def scene(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await asked(body, session, peer, epoch, who, cancels_s=0.1)
+        body.link_down()
+        if who == "operator":
+            (told,) = await results(body)
+            assert (told.ok, told.text.endswith("goes on by itself once the broker has answered")) == (False, True)
+        else:
+            await wait_until_async(lambda: "flatten_incomplete" in alerts(body))
+        assert body.journal.note("flattens") != "[]"
+        second = await body.link_up(orders=[stop_is_canceled()])
+        exchange = Exchange(body, second)
+        exchange.fills = True
+        await wait_until_async(lambda: not held(body))
+        await wait_until_async(lambda: body.journal.note("flattens") == "[]")
+        assert (len(exits(second)), alerts(body).count("flatten_resumed")) == (1, 1)
+
+    play_at(tmp_path, OPEN, scene)
 
 
 def test_flatten_that_was_broken_off_waits_for_what_is_certain_and_for_the_end_of_a_halt(tmp_path: Path) -> None:

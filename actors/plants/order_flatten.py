@@ -17,7 +17,7 @@ import msgspec
 from actors.plants.order_account import Account
 from actors.plants.order_denials import request_denied
 from actors.plants.order_externals import NEVER_TOUCHED
-from actors.plants.order_flatten_notes import FlattenNotes
+from actors.plants.order_flatten_notes import FlattenNotes, keep_on
 from actors.plants.order_flatten_notes import Pair as Pair
 from actors.plants.order_gate import Gate
 from actors.plants.order_sender import Sender
@@ -111,13 +111,14 @@ class Flattener:
             if command.force:
                 result.problems.extend(await self._refusals_since(before))
             result.problems.extend(foreign)
+            left = self._keep_on(pairs, result)
             is_halted = self._account.trading_state is TradingState.HALTED
             text = f"{result.text}{self._left_alone()}" + ("; trading stays HALTED" if is_halted else "")
             self._account.context.tell(
                 command.reply_to,
                 CommandResult(request_id=command.request_id, ok=result.is_whole, text=text),
             )
-            await self.end_notes(pairs)
+            await self.end_notes([pair for pair in pairs if pair not in left])
 
         self._account.context.spawn(flatten(), name="flatten by the operator")
 
@@ -170,13 +171,29 @@ class Flattener:
             pairs = self._all_pairs(strategy_id, symbol)
             self.notes.begun(pairs)
             result = await self._flatten(strategy_id, symbol)
+            left = self._keep_on(pairs, result)
             if result.problems:
                 self._account.context.alert("flatten_incomplete", Severity.ERROR, result.text, strategy_id=strategy_id)
             if not result.is_whole:
                 self._account.publish(self._incomplete(strategy_id, symbol, result))
-            await self.end_notes(pairs)
+            await self.end_notes([pair for pair in pairs if pair not in left])
 
         self._account.context.spawn(flatten(), name=f"flatten {strategy_id}")
+
+    def _keep_on(self, pairs: list[Pair], result: FlattenResult) -> list[Pair]:
+        """What a lost link or a silent broker has broken off goes on when both are back; whoever asked is told."""
+        left = [pair for pair in pairs if result.problems and self.is_broken_off(pair)]
+        if left:
+            result.problems.append("it goes on by itself once the broker has answered")
+            keep_on(self._account, self, left)
+        return left
+
+    def is_broken_off(self, pair: Pair) -> bool:
+        """Whether a position is held that nothing closes, because nothing is certain now."""
+        account, is_closing = self._account, any(order.purpose is Purpose.EXIT for order in self._open(pair))
+        if is_closing or pair in self._gate.flattening or account.is_settled(pair[1], pair[0]):
+            return False
+        return account.ledger.quantity(*pair) != 0
 
     async def flatten_all(self, strategy_id: StrategyId, symbol: str = "") -> str:
         """Close what a strategy (or, empty, the account) holds; what stood against it, empty for nothing."""

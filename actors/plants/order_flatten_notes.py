@@ -1,8 +1,8 @@
 """Flattens that somebody has asked for, noted from the first cancel to the closing order's answer: none is half done.
 
-An order plant that is killed in between may have canceled what protected the position, and nobody asks again: the next
-one goes on as soon as everything is certain, and tells. What asks again by itself (a last will, a loss limit, a break)
-needs no note.
+An order plant that is killed in between, or loses its link, may have canceled what protected the position, and nobody
+asks again: the next one, or this one, goes on as soon as everything is certain, and tells. What asks again by itself (a
+last will, a loss limit, a break) needs no note.
 """
 
 from collections import Counter
@@ -67,7 +67,12 @@ class FlattenNotes:
 
 def resume(account: Account, flattener: "Flattener") -> None:
     """Go on with what a former process left half done."""
-    for pair in flattener.notes.left:
+    keep_on(account, flattener, flattener.notes.left)
+
+
+def keep_on(account: Account, flattener: "Flattener", pairs: Iterable[Pair]) -> None:
+    """Close what is held as soon as that is certain, over as many links as it takes; the notes end with it."""
+    for pair in pairs:
         account.context.spawn(_go_on(account, flattener, pair), name=f"flatten {pair[0]} {pair[1]} to its end")
 
 
@@ -76,14 +81,17 @@ async def _go_on(account: Account, flattener: "Flattener", pair: Pair) -> None:
         is_certain = account.is_settled(pair[1], pair[0])
         return is_certain and account.trading_state is not TradingState.HALTED and not account.is_ending
 
-    await until(may_close, poll_s=POLL_S)
-    held = account.ledger.quantity(*pair)
-    if held:
-        fields = {"strategy_id": pair[0], "symbol": pair[1]}
-        text = f"{pair[0]} {pair[1]}: a flatten was broken off with the order plant; position {held} is closed now"
-        account.log.warning("flatten_resumed", **fields, position=held)
-        account.context.alert("flatten_resumed", Severity.WARNING, text, **fields)
-    problem = await flattener.flatten_all(*pair)
-    if problem:
-        account.context.alert("flatten_incomplete", Severity.ERROR, problem, strategy_id=pair[0])
+    is_left = True
+    while is_left:
+        await until(may_close, poll_s=POLL_S)
+        held = account.ledger.quantity(*pair)
+        if held:
+            fields = {"strategy_id": pair[0], "symbol": pair[1]}
+            text = f"{pair[0]} {pair[1]}: a flatten was broken off; position {held} is closed now"
+            account.log.warning("flatten_resumed", **fields, position=held)
+            account.context.alert("flatten_resumed", Severity.WARNING, text, **fields)
+        problem = await flattener.flatten_all(*pair)
+        if problem:
+            account.context.alert("flatten_incomplete", Severity.ERROR, problem, strategy_id=pair[0])
+        is_left = flattener.is_broken_off(pair)
     await flattener.end_notes([pair])

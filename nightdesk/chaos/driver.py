@@ -29,8 +29,9 @@ SETTLE_S = 90.0
 """From the last cancel until the books agree."""
 
 TRADES_AGAIN = 3
-TRADES_AGAIN_S = 30.0
-"""In service means that orders go out: so many of them, in this time."""
+TRADES_AGAIN_S = BACK_S
+"""In service means that orders go out: so many of them, in this time. A link whose loss is noticed only then leaves
+orders in doubt, and the broker is asked for those during 30 s before anybody may trade again."""
 
 AFTERSHOCK_S = 3.0
 """Whoever is not back for so long waits for something (an order of unknown fate takes 30 s): the next faults meet the

@@ -67,7 +67,7 @@ ALERT_EVENTS: Mapping[str, str] = {
     "protection_placed": "a stop was placed for such a position",
     "protection_failed": "such a position has no stop in spite of that, and is closed, or nothing can be done",
     "flatten_incomplete": "a position could not be closed wholly",
-    "flatten_resumed": "a flatten that the order plant was killed in is carried to its end",
+    "flatten_resumed": "a flatten that a kill of the order plant or a lost link had broken off is carried to its end",
     "break_flatten_late": "a strategy that is to be flat before a break is not, and half of the time is over",
     "held_without_protection": "a position that was to be closed is held over a break, without a stop",
     "exit_not_filling": "closing orders rest and are replaced, for the second time",
