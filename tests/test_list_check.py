@@ -61,8 +61,23 @@ def test_what_is_listed_as_we_have_it_is_no_difference() -> None:
     two.status = OrderStatus.PARTIALLY_FILLED
     over = working("o3")
     over.status = OrderStatus.CANCELED
-    images = [listed(one), listed(two), listed(over, UpdateKind.COMPLETE_CANCELED)]
-    assert check([one, two, over], images) == ListCheck((), {})
+    filled = working("o4")
+    filled.book_fill(listed(filled).fill_key(), 2, 5000.0)
+    filled.status = OrderStatus.FILLED
+    # The image of an order that has filled tells its last execution, too.
+    images = [listed(one), listed(two), listed(over, UpdateKind.COMPLETE_CANCELED), listed(filled, UpdateKind.FILLED)]
+    assert check([one, two, over, filled], images) == ListCheck((), {})
+
+
+def test_order_that_has_filled_by_the_list_and_works_here_differs() -> None:
+    """Whichever of the two its image is read as; one that has filled in part works on both sides."""
+    order = working("o1")
+    for kind in (UpdateKind.FILLED, UpdateKind.COMPLETE_FILLED):
+        ((_, _, text),) = check([order], [listed(order, kind, 2)]).differences
+        assert text == f"o1 is ACCEPTED here and listed as {kind}"
+    order.book_fill(listed(order).fill_key(), 1, 5000.0)
+    order.status = OrderStatus.PARTIALLY_FILLED
+    assert check([order], [listed(order, UpdateKind.FILLED)]) == ListCheck((), {})
 
 
 @pytest.mark.parametrize(

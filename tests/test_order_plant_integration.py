@@ -45,6 +45,7 @@ from nightdesk.settings.models import Settings
 from nightdesk.settings.runtime import RunConfiguration
 from nightdesk.simulator.assembly import listening
 from nightdesk.trading.ledger import ACCOUNT
+from nightdesk.trading.list_check import ListCheck
 from tests.fakes import FakeContext
 from tests.support import wait_until_async
 from tests.test_order_table import make_order
@@ -199,6 +200,13 @@ def test_orders_live_their_whole_lives_at_the_exchange(folder: Path) -> None:
             await wait_until_async(lambda: trader.of(OrderCanceled))
             assert agree(body, server)
             assert trader.of(OrderRejected) == []
+            # Filled, canceled and at work: the exchange's list and our books say the same of each.
+            trader.submit("l2", price=4000.0)
+            await wait_until_async(lambda: "l2" in {event.client_order_id for event in trader.of(OrderAccepted)})
+            audit = body.audit._lists
+            audit.ask_soon()
+            await wait_until_async(lambda: audit._last is not None)
+            assert audit._last == ListCheck((), {})
 
     run(scenario)
 

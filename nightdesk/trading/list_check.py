@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from nightdesk.messages import OrderStatus, OrderType, Side, VenueOrderId
-from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate
+from nightdesk.trading.broker import COMPLETIONS, BrokerUpdate, UpdateKind
 from nightdesk.trading.order import Order
 from nightdesk.trading.units import PRICE_TOLERANCE
 
@@ -98,7 +98,7 @@ def compare(
 
 def _difference(image: BrokerUpdate, order: Order | None, filled: int) -> str:
     """How an image contradicts what we know; empty for agreement."""
-    is_working = image.kind not in COMPLETIONS
+    is_working = not _is_over(image)
     if order is None:
         if not is_working and not image.total_filled:
             return ""
@@ -111,6 +111,11 @@ def _difference(image: BrokerUpdate, order: Order | None, filled: int) -> str:
     if image.total_filled is not None and image.total_filled != filled:
         return f"{name} has filled {filled} here and {image.total_filled} by the list"
     return "" if order.is_final else _terms(image, order)
+
+
+def _is_over(image: BrokerUpdate) -> bool:
+    """An image of an order that has filled is its last execution as well, and reads as that."""
+    return image.kind in COMPLETIONS or (image.kind is UpdateKind.FILLED and image.total_unfilled == 0)
 
 
 def _terms(image: BrokerUpdate, order: Order) -> str:
