@@ -21,6 +21,9 @@ JOURNAL_FAILED = "journal_failed"
 TOLD_S = 15.0
 """A death is in the log far sooner, a freeze of ``WATCHDOG_S`` included."""
 
+WRITES_S = 60.0
+"""Until an order plant writes to its journal: for half a minute it may ask about orders in doubt and write nothing."""
+
 SHORT_FREEZE_S = 1.0
 LONG_FREEZE_S = 10.0
 SEVERAL = (2, 2, 3, 4, 8)
@@ -187,7 +190,7 @@ async def _full_disk(world: World, strike: Strike, chance: Random) -> Toll:
 
 async def sends_nothing(world: World, strike: Strike, pid: int, known: int) -> list[str]:
     """What is wrong of an order plant that cannot write its journal: it says so, and no order leaves."""
-    failed = await world.until(lambda: world.recorder.counts[JOURNAL_FAILED] > known or is_over(pid), TOLD_S)
+    failed = await world.until(lambda: world.recorder.counts[JOURNAL_FAILED] > known or is_over(pid), WRITES_S)
     problems = [] if failed else ["the journal could not be written, and nobody said so"]
     # What was committed before may still be on its way to the socket.
     await asyncio.sleep(ON_ITS_WAY_S)
