@@ -12,7 +12,7 @@ from nightdesk.messages import Flatten, OperatorFlatten, OrderStatus, SetTrading
 from tests.order_plant_exchange import Exchange, guarded, held, long_two, results
 from tests.order_plant_session_support import CONTROL, ONE, OPEN, alerts, begun, canceled, exits
 from tests.order_plant_session_support import play as play_at
-from tests.order_plant_support import FakePeer, FakeSession, Plant, complete, filled, image, turns, working
+from tests.order_plant_support import FakePeer, FakeSession, Plant, answer, complete, filled, image, turns, working
 from tests.support import wait_until_async
 
 
@@ -93,6 +93,45 @@ def test_flatten_whose_link_is_lost_goes_on_with_the_next_one(tmp_path: Path, wh
         assert (len(exits(second)), alerts(body).count("flatten_resumed")) == (1, 1)
 
     play_at(tmp_path, OPEN, scene)
+
+
+@pytest.mark.parametrize("who", ["operator", "strategy"])
+def test_closing_order_that_was_refused_is_followed_by_one_of_the_next_process(tmp_path: Path, who: str) -> None:
+    """A halted market has refused it, the stop is gone, and the process dies before it is sent again."""
+
+    async def scene(body: Plant, session: FakeSession, peer: FakePeer, epoch: int) -> None:
+        await guarded(body, peer, epoch)
+        Exchange(body, session)
+        take = session.on_send
+
+        def refuse(template_id: int, fields: dict[str, Any]) -> None:
+            if template_id != 312:
+                take(template_id, fields)
+                return
+            message = answer(313, user_msg=[fields["user_tag"]], rp_code=["6", "the market is halted"])
+            asyncio.get_running_loop().call_soon(body.on_push, 313, message)
+
+        session.on_send = refuse
+        if who == "operator":
+            body.receive(CONTROL, OperatorFlatten(request_id="1", reply_to=CONTROL, strategy_id=StrategyId("")))
+        else:
+            body.say(peer, Flatten(strategy_id=ONE, fencing_epoch=epoch))
+        await wait_until_async(lambda: "flatten_incomplete" in alerts(body))
+        assert (len(exits(session)), held(body)) == (1, 2)
+
+    play_at(tmp_path, OPEN, scene)
+
+    async def again() -> None:
+        body = await begun(tmp_path, OPEN)
+        session = await body.link_up(orders=[stop_is_canceled()])
+        exchange = Exchange(body, session)
+        exchange.fills = True
+        await wait_until_async(lambda: not held(body))
+        assert (len(exits(session)), alerts(body).count("flatten_resumed")) == (1, 1)
+        await wait_until_async(lambda: body.journal.note("flattens") == "[]")
+        await body.stop()
+
+    asyncio.run(again())
 
 
 def test_flatten_that_was_broken_off_waits_for_what_is_certain_and_for_the_end_of_a_halt(tmp_path: Path) -> None:

@@ -248,6 +248,8 @@ def test_positions_that_are_cut_out_of_their_answer_are_not_flat(folder: Path, q
                 trader.submit("m1", quantity=2)
                 await wait_until_async(lambda: body.audit._broker.get(SYMBOL) == 2)
             inject(server, "partial_list", templates=[402], cut=CUT)
+            # An answer may have been on its way.
+            await asyncio.sleep(0.3)
             for _ in range(5):
                 known = body.audit._snapshots
                 pnl._snapshot_due.set()

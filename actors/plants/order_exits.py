@@ -65,6 +65,8 @@ class _Watched:
     """In a row, its own included."""
     is_refused: bool = False
     """Its own refusal has been counted."""
+    is_noted: bool = False
+    """It is in the journal that it is over and the next one is to follow."""
 
     def closed(self) -> int:
         """What has been closed since."""
@@ -93,6 +95,7 @@ class ExitWatch:
         self._policy = policy
         self._is_kept = is_kept
         self._watched: dict[Pair, _Watched] = {}
+        flattener.notes.is_watched = self._watched.__contains__
 
     def began(self, order: Order) -> None:
         """Watch a closing order; of a strategy and symbol there is never more than one at work."""
@@ -168,6 +171,9 @@ class ExitWatch:
             self._tell_left(pair, watched, held)
             del self._watched[pair]
         elif watched.is_replaced or self._is_to_be_tried_again(pair, watched):
+            if not watched.is_noted:
+                watched.is_noted = True
+                self._flattener.notes.keep(pair)
             self._close(pair, watched)
         else:
             # Canceled by somebody, or refused where somebody else tries again or decides: who asked for it hears of it.

@@ -118,7 +118,7 @@ class Flattener:
                 command.reply_to,
                 CommandResult(request_id=command.request_id, ok=result.is_whole, text=text),
             )
-            await self.end_notes([pair for pair in pairs if pair not in left])
+            await self.notes.end(pair for pair in pairs if pair not in left)
 
         self._account.context.spawn(flatten(), name="flatten by the operator")
 
@@ -176,7 +176,7 @@ class Flattener:
                 self._account.context.alert("flatten_incomplete", Severity.ERROR, result.text, strategy_id=strategy_id)
             if not result.is_whole:
                 self._account.publish(self._incomplete(strategy_id, symbol, result))
-            await self.end_notes([pair for pair in pairs if pair not in left])
+            await self.notes.end(pair for pair in pairs if pair not in left)
 
         self._account.context.spawn(flatten(), name=f"flatten {strategy_id}")
 
@@ -199,16 +199,6 @@ class Flattener:
         """Close what a strategy (or, empty, the account) holds; what stood against it, empty for nothing."""
         result = await self._flatten(strategy_id, symbol)
         return "" if result.is_whole else result.text
-
-    async def end_notes(self, pairs: list[Pair]) -> None:
-        """The broker has the closing orders, or has not: until it says so another process may have to send them."""
-
-        def is_answered() -> bool:
-            working = (order for pair in pairs for order in self._open(pair) if order.purpose is Purpose.EXIT)
-            return all(order.venue_order_id is not None for order in working)
-
-        await until(is_answered, poll_s=self._policy.poll_s)
-        self.notes.ended(pairs)
 
     def is_flat(self, strategy_id: StrategyId, symbol: str = "") -> bool:
         """Whether nothing is held and nothing works any more; what a contract that has ended held does not count."""

@@ -6,7 +6,7 @@ last will, a loss limit, a break) needs no note.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,7 +15,8 @@ from actors.plants.journal import JournalWriteError
 from actors.plants.order_account import Account
 from actors.plants.order_waiting import until
 from nightdesk.errors import JournalError
-from nightdesk.messages import Severity, StrategyId, TradingState
+from nightdesk.messages import OrderStatus, Severity, StrategyId, TradingState
+from nightdesk.trading.order import Purpose
 
 if TYPE_CHECKING:
     from actors.plants.order_flatten import Flattener
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 Pair = tuple[StrategyId, str]
 """A strategy and a symbol."""
 
-POLL_S = 0.05
+POLL_S = 0.02
 _KEY = "flattens"
+_UNANSWERED = frozenset({OrderStatus.INITIALIZED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 
 
 class FlattenNotes:
@@ -40,18 +42,36 @@ class FlattenNotes:
         self.left: list[Pair] = [(StrategyId(strategy_id), symbol) for strategy_id, symbol in found]
         """What a former process has begun and not ended."""
         self._at_work = Counter(self.left)
+        self.is_watched: Callable[[Pair], bool] = lambda pair: False
+        """Whether somebody sends the next closing order where one was refused or is replaced."""
 
     def begun(self, pairs: Iterable[Pair]) -> None:
         """Before the first cancel."""
         self._change(Counter(pairs))
 
-    def ended(self, pairs: Iterable[Pair]) -> None:
-        """The broker has its closing order, there is nothing to close, or whoever asked is told why not.
+    def keep(self, pair: Pair) -> None:
+        """A closing order is over and the next one is to follow: the note is there until that is taken."""
+        self.begun([pair])
+        self._account.context.spawn(self.end([pair]), name=f"end the note of {pair[0]} {pair[1]}")
 
-        While this process ends nobody hears of it any more: the next one goes on.
+    async def end(self, pairs: Iterable[Pair]) -> None:
+        """Once the exchange has the closing orders, there is nothing to close, or whoever asked is told why not.
+
+        Until then another process may have to send them. While this process ends nobody hears of it any more: the next
+        one goes on.
         """
+        closing = list(pairs)
+        await until(lambda: all(self._is_done(pair) for pair in closing), poll_s=POLL_S)
         if not self._account.is_ending:
-            self._change(Counter(dict.fromkeys(pairs, -1)))
+            self._change(Counter(dict.fromkeys(closing, -1)))
+
+    def _is_done(self, pair: Pair) -> bool:
+        table = self._account.table
+        revived = [order for order in table.revived() if (order.strategy_id, order.symbol) == pair]
+        exits = [order for order in (*table.open_orders(*pair), *revived) if order.purpose is Purpose.EXIT]
+        if exits:
+            return all(order.status not in _UNANSWERED for order in exits)
+        return not self.is_watched(pair) or not self._account.ledger.quantity(*pair)
 
     def _change(self, changes: Counter[Pair]) -> None:
         before = set(self._at_work)
@@ -94,4 +114,4 @@ async def _go_on(account: Account, flattener: "Flattener", pair: Pair) -> None:
         if problem:
             account.context.alert("flatten_incomplete", Severity.ERROR, problem, strategy_id=pair[0])
         is_left = flattener.is_broken_off(pair)
-    await flattener.end_notes([pair])
+    await flattener.notes.end([pair])
