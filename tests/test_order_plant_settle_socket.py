@@ -37,6 +37,8 @@ from tests.test_order_plant_integration import folder as folder
 
 EVERYTHING = [320, 324, 3506, 3512]
 CUT = 10_000
+QUANTITY = 20
+"""More than waits at one price."""
 
 
 def inject(server: Any, fault: str, **parameters: Any) -> int:
@@ -106,14 +108,14 @@ def test_execution_that_the_replay_leaves_out_is_booked_from_the_history(folder:
 
     async def scenario() -> None:
         configured = configuration(folder)
-        async with exchange(configured) as server, dead_at(configured, server, "fill", quantity=12):
+        async with exchange(configured) as server, dead_at(configured, server, "fill", quantity=QUANTITY):
             executions = server._exchange.venue.executions("SIM-1", 0, 2**40)
             # The image of a filled order tells of its last one.
             assert len(executions) > 1
             inject(server, "partial_list", templates=[3506], cut=CUT)
             async with plant(configured) as body:
                 assert agree(body, server)
-                assert body.account.ledger.quantity(ACCOUNT, SYMBOL) == 12
+                assert body.account.ledger.quantity(ACCOUNT, SYMBOL) == QUANTITY
                 assert len(list(body.journal.fills())) == len(executions)
                 assert told(body, "fills_found_in_history") == 1
             async with plant(configured) as body:
